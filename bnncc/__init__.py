@@ -1,0 +1,7 @@
+"""bnncc: a compiler for binarized neural networks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__version__: Final = "0.1.0"
