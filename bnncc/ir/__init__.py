@@ -1,0 +1,1 @@
+"""The three levels of the intermediate representation: ``nn``, ``bit``, ``kernel``."""

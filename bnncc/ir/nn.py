@@ -1,0 +1,198 @@
+"""Level 1, ``nn``: the network as its author wrote it; the trainer and the compiler both start here.
+
+Shapes are those of one image; parameters (``ConstRef``) may be unbound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from typing import TypeAlias
+
+from bnncc.ir.graph import Graph, Node
+from bnncc.ir.types import ConstRef, Value
+from bnncc.ir.window import Window
+
+
+class Estimator(Enum):
+    """The pseudo-gradient of ``sign`` in training; inference does not see it.
+
+    ``CLIPPED``: ``g * 1{|x| <= 1}`` (Courbariaux, Hubara et al. 2016, eq. 4).
+    ``APPROX``: ``g * max(0, 2 - 2 |x|)``, the piecewise polynomial of Bi-Real Net (Liu et al. 2018).
+    """
+
+    CLIPPED = "clipped"
+    APPROX = "approx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalize(Node):
+    """``result = scale * x + shift``, exactly.
+
+    Shapes:
+        x: any shape, u8 or i8. result: the same shape, real.
+    """
+
+    x: Value
+    scale: Fraction
+    shift: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv2d(Node):
+    """``result[o, y, x] = sum_{c, i, j} weight[o, c, i, j] * x[c, y*sy + i*dy - top, x*sx + j*dx - left]``.
+
+    A cross-correlation, as everywhere in this field. Outside the image ``x`` is ``pad_value``.
+
+    Shapes:
+        x: ``[C, H, W]`` sign, u8, i8 or real. weight: ``[O, C, kh, kw]`` sign, or f32 for a real layer.
+        result: ``[O, H', W']``; i32 for sign, u8 or i8 inputs and sign weights, else real.
+    """
+
+    x: Value
+    weight: ConstRef
+    window: Window
+    pad_value: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dense(Node):
+    """``result[o] = sum_k weight[o, k] * x[k]``.
+
+    Shapes:
+        x: ``[K]`` sign, u8, i8 or real. weight: ``[O, K]`` sign, or f32 for a real layer.
+        result: ``[O]``; i32 for sign, u8 or i8 inputs and sign weights, else real.
+    """
+
+    x: Value
+    weight: ConstRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchNorm(Node):
+    """``result = gamma * (x - mean) / sqrt(var + eps) + beta``, a real number, per channel (first axis).
+
+    ``gamma`` None means 1. ``momentum`` is the weight of the newest batch in the running statistics.
+
+    Shapes:
+        x: ``[C, ...]`` i32 or real. gamma, beta, mean, var: ``[C]`` f32. result: as ``x``, real.
+    """
+
+    x: Value
+    gamma: ConstRef | None
+    beta: ConstRef
+    mean: ConstRef
+    var: ConstRef
+    eps: Fraction
+    momentum: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftBatchNorm(Node):
+    """``result = AP2(gamma) * (x - mean) * AP2(inv_std) + beta``; every product is a binary shift.
+
+    ``AP2(v) = sign(v) * 2^round(log2 |v|)``. The running statistic is the average of ``1 / std``, as in the
+    authors' Torch7 code. Source: Courbariaux, Hubara et al. 2016, algorithm 2.
+
+    Shapes:
+        x: ``[C, ...]`` i32 or real. gamma, beta, mean, inv_std: ``[C]`` f32. result: as ``x``, real.
+    """
+
+    x: Value
+    gamma: ConstRef | None
+    beta: ConstRef
+    mean: ConstRef
+    inv_std: ConstRef
+    eps: Fraction
+    momentum: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign(Node):
+    """``result = +1 if x >= 0 else -1``; also +1 at 0.
+
+    ``stochastic`` draws ``+1`` with probability ``hard_sigmoid(x)`` in training only.
+
+    Shapes:
+        x: any shape, i32 or real. result: the same shape, sign.
+    """
+
+    x: Value
+    estimator: Estimator = Estimator.CLIPPED
+    stochastic: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxPool2d(Node):
+    """``result[c, y, x] = max over the window of x[c, ., .]``; pixels outside the image never win.
+
+    Shapes:
+        x: ``[C, H, W]`` of any element. result: ``[C, H', W']`` of the same.
+    """
+
+    x: Value
+    window: Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flatten(Node):
+    """``result[(c * H + y) * W + x] = x[c, y, x]``."""
+
+    x: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relu(Node):
+    """``result = max(x, 0)``; the operand is first rounded to f32. Shapes: any, real."""
+
+    x: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardTanh(Node):
+    """``result = min(max(x, -1), 1)``; the operand is first rounded to f32. Shapes: any, real."""
+
+    x: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropout(Node):
+    """``result = x`` at inference; in training each element is dropped with probability ``rate``."""
+
+    x: Value
+    rate: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Add(Node):
+    """``result = x + y``: i32 of two i32, else real, each operand first rounded to f32. Shapes are equal."""
+
+    x: Value
+    y: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concat(Node):
+    """``result`` is ``parts`` one after another along the first axis; elements and other axes are equal."""
+
+    parts: tuple[Value, ...]
+
+
+NnOp: TypeAlias = (
+    Normalize
+    | Conv2d
+    | Dense
+    | BatchNorm
+    | ShiftBatchNorm
+    | Sign
+    | MaxPool2d
+    | Flatten
+    | Relu
+    | HardTanh
+    | Dropout
+    | Add
+    | Concat
+)
+
+NnGraph: TypeAlias = Graph[NnOp]
