@@ -1,0 +1,221 @@
+"""What a ``train { }`` block says, typed: loss, optimizer, schedule, augmentation and the numbers of a run.
+
+Every clause that takes arguments is a frozen dataclass whose fields are its arguments, with their defaults.
+``LOSSES``, ``OPTIMIZERS``, ``SCHEDULES`` and ``AUGMENTATIONS`` give the class behind each word of the
+language, `bounds` the values that an argument may take.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, TypeAlias, cast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """The values an argument may take: ``low <= value <= high``, or ``low < value`` where ``is_open``."""
+
+    low: float
+    high: float = math.inf
+    is_open: bool = False
+
+    def allow(self, value: float) -> bool:
+        """Return whether ``value`` is one of them."""
+        return self.low <= value <= self.high and not (self.is_open and value == self.low)
+
+    def __str__(self) -> str:
+        lower = f"{'above' if self.is_open else 'at least'} {self.low:g}"
+        return lower if self.high == math.inf else f"{lower} and at most {self.high:g}"
+
+
+def _number(default: float, low: float, high: float = math.inf, *, is_open: bool = False) -> float:
+    return field(default=default, metadata={"bounds": Bounds(low=low, high=high, is_open=is_open)})
+
+
+def _count(default: int, low: int, high: float = math.inf) -> int:
+    return field(default=default, metadata={"bounds": Bounds(low=low, high=high)})
+
+
+def _rate(default: float) -> float:
+    """Return a field for a learning rate."""
+    return _number(default, 0, 100, is_open=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SquaredHinge:
+    """``mean(max(0, 1 - t * score)^2)`` with ``t`` = +1 for the true class, else -1 (the paper's loss)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEntropy:
+    """``mean(-log softmax(scores)[class])``, ``label_smoothing`` of the target spread over all classes."""
+
+    label_smoothing: float = _number(0.0, 0, 0.9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adam:
+    """Adam (Kingma, Ba 2015)."""
+
+    lr: float = _rate(1e-2)
+    beta1: float = _number(0.9, 0, 0.99999)
+    beta2: float = _number(0.999, 0, 0.999999)
+    eps: float = _number(1e-8, 0, 1, is_open=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftAdaMax:
+    """Shift-based AdaMax (Courbariaux, Hubara et al. 2016, algorithm 3).
+
+    ``t7_quirk`` keeps ``AP2(v)`` instead of ``v``, as the authors' Torch7 code does; ``v`` then never decays.
+    """
+
+    lr: float = _rate(2.0**-6)
+    beta1: float = _number(0.9, 0, 0.99999)
+    beta2: float = _number(0.999, 0, 0.999999)
+    eps: float = _number(2.0**-27, 0, 1, is_open=True)
+    t7_quirk: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sgd:
+    """Stochastic gradient descent with (Nesterov) momentum."""
+
+    lr: float = _rate(1e-2)
+    momentum: float = _number(0.9, 0, 0.99999)
+    nesterov: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """The learning rate never changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exponential:
+    """The learning rate falls by the same factor every epoch, down to ``to`` in the last one."""
+
+    to: float = _rate(3e-7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The learning rate is multiplied by ``factor`` every ``every`` epochs."""
+
+    factor: float = _number(0.5, 0, 1, is_open=True)
+    every: int = _count(20, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cosine:
+    """A linear rise over the first ``warm_up`` of all steps, then half a cosine down to ``to``."""
+
+    to: float = _number(1e-4, 0, 100)
+    warm_up: float = _number(0.05, 0, 0.9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAugmentation:
+    """Images as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """Each image moved by up to ``pixels`` in both directions; what enters is pixel value 0."""
+
+    pixels: int = _count(1, 1, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlipCrop:
+    """Each image mirrored half of the time, and cropped at random from itself and ``pad`` zeros around it."""
+
+    pad: int = _count(4, 0, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affine:
+    """Each image shifted (pixels), turned (degrees), scaled and sheared by random amounts up to these."""
+
+    shift: float = _number(1.5, 0, 64)
+    degrees: float = _number(7.0, 0, 180)
+    scale: float = _number(0.07, 0, 0.9)
+    shear: float = _number(0.05, 0, 2)
+
+
+Loss: TypeAlias = SquaredHinge | CrossEntropy
+Optimizer: TypeAlias = Adam | ShiftAdaMax | Sgd
+Schedule: TypeAlias = Constant | Exponential | Step | Cosine
+Augmentation: TypeAlias = NoAugmentation | Shift | FlipCrop | Affine
+
+LOSSES: Final[Mapping[str, type[Loss]]] = MappingProxyType(
+    {"squared_hinge": SquaredHinge, "cross_entropy": CrossEntropy}
+)
+OPTIMIZERS: Final[Mapping[str, type[Optimizer]]] = MappingProxyType(
+    {"adam": Adam, "shift_adamax": ShiftAdaMax, "sgd": Sgd}
+)
+SCHEDULES: Final[Mapping[str, type[Schedule]]] = MappingProxyType(
+    {"constant": Constant, "exponential": Exponential, "step": Step, "cosine": Cosine}
+)
+AUGMENTATIONS: Final[Mapping[str, type[Augmentation]]] = MappingProxyType(
+    {"none": NoAugmentation, "shift": Shift, "flip_crop": FlipCrop, "affine": Affine}
+)
+
+
+class WeightInit(Enum):
+    """How latent weights start: ``U(-1, 1)`` (the paper), or Glorot's uniform distribution."""
+
+    UNIFORM = "uniform"
+    GLOROT = "glorot"
+
+
+class LrScale(Enum):
+    """The factor on the learning rate of binary weights.
+
+    ``GLOROT``: ``sqrt((fan_in + fan_out) / 1.5)``, the inverse of Glorot's initial range, as in the authors'
+    code; it multiplies the step of latent weights only.
+    """
+
+    GLOROT = "glorot"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSpec:
+    """One recipe: everything that decides the trained bits besides the network, the data and the machine.
+
+    Args:
+        epochs: passes over the training images.
+        batch: images in one step.
+        seed: of initial weights, order of images, augmentation, dropout and stochastic signs.
+        validation: training images set aside to choose the best epoch; 0: none, and the last epoch counts.
+        reestimate: training images over which batch-norm statistics are averaged again with the final
+            weights; 0: not done.
+    """
+
+    loss: Loss = CrossEntropy()
+    optimizer: Optimizer = Adam()
+    schedule: Schedule = Cosine()
+    augmentation: Augmentation = NoAugmentation()
+    weight_init: WeightInit = WeightInit.UNIFORM
+    lr_scale: LrScale = LrScale.GLOROT
+    epochs: int = _count(12, 1, 1_000_000)
+    batch: int = _count(250, 2, 1_000_000)
+    seed: int = _count(1, 0, 2**32 - 1)
+    validation: int = _count(0, 0)
+    reestimate: int = _count(0, 0)
+
+
+Clause: TypeAlias = Loss | Optimizer | Schedule | Augmentation | TrainSpec
+
+
+def bounds(clause: type[Clause], name: str) -> Bounds | None:
+    """Return the values the argument ``name`` of ``clause`` may take; None where any of its type will do."""
+    for item in fields(clause):
+        if item.name == name:
+            return cast("Bounds | None", item.metadata.get("bounds"))
+    return None
