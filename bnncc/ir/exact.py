@@ -20,7 +20,7 @@ F64 = npt.NDArray[np.float64]
 class ChannelNorm:
     """The normalization of one channel: ``slope * (x - mean) + beta``, ``slope = gamma / sqrt(spread)``.
 
-    ``spread`` is ``var + eps`` for batch norm, and 1 for shift-based batch norm, whose gamma is a power of two.
+    ``spread`` is ``var + eps`` for batch norm, and 1 for shift-based batch norm, where gamma is a power of two.
     """
 
     gamma: Fraction
@@ -62,7 +62,8 @@ class Norms:
     def standard(gamma: F32 | None, beta: F32, mean: F32, var: F32, eps: Fraction) -> Norms:
         """Return the norms of a batch norm; ``gamma`` None means 1."""
         ones = np.ones_like(beta)
-        return Norms(gamma=(ones if gamma is None else gamma).astype(np.float64), beta=beta, mean=mean, var=var, eps=eps)
+        slope = (ones if gamma is None else gamma).astype(np.float64)
+        return Norms(gamma=slope, beta=beta, mean=mean, var=var, eps=eps)
 
     @staticmethod
     def shift(gamma: F32 | None, beta: F32, mean: F32, inv_std: F32) -> Norms:
@@ -128,7 +129,7 @@ def fold(norms: Norms, unit: Fraction, low: int, high: int) -> Fold:
         crossing = (mean - offset) / float(unit)
         error = 1e-12 * (np.abs(mean) + np.abs(offset)) / float(unit) + 1e-12
         nearest = np.rint(crossing)
-        is_certain = np.isfinite(crossing) & (np.abs(crossing - nearest) > error) & (np.abs(crossing) < 2.0**40)
+        is_certain = (np.abs(crossing - nearest) > error) & (np.abs(crossing) < 2.0**40)
     bounds = np.where(is_certain, np.ceil(np.where(is_certain, crossing, 0)), 0).astype(np.int64)
     for channel in np.flatnonzero(~is_certain):
         bounds[channel] = _bisect(norms.channel(int(channel)), unit, low, high)
