@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from bnncc.ir import bit
 from bnncc.ir.graph import Graph, Node
-from bnncc.ir.types import ConstRef, Value
+from bnncc.ir.types import ConstRef, Layout, Value
 from bnncc.ir.window import Border, Window
 
 
@@ -32,6 +32,25 @@ class Packing:
 
     lanes: int
     vector_bits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageForm:
+    """The layouts that one form of one target works on.
+
+    Args:
+        spatial: of signs that a convolution or an element-wise operation reads.
+        rows: of signs that only dense layers read.
+        packing: of the weights of binary layers.
+        integer_lanes: outputs side by side in the weights of integer layers.
+        images_per_group: the batch is stored in whole groups of this many images.
+    """
+
+    spatial: Layout
+    rows: Layout
+    packing: Packing
+    integer_lanes: int
+    images_per_group: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

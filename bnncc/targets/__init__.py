@@ -1,0 +1,1 @@
+"""Code generation: kernel programs to readable source, one folder a target."""
