@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -56,7 +55,7 @@ class Graph(Generic[OpT]):
     inputs: tuple[Value, ...]
     nodes: tuple[OpT, ...]
     outputs: tuple[Output, ...]
-    constants: Mapping[str, Array] = field(default=MappingProxyType({}), compare=False, repr=False)
+    constants: Mapping[str, Array] = field(default_factory=dict, compare=False, repr=False)
 
     def producer(self, value: Value) -> OpT | None:
         """Return the node whose result is ``value``; None for an input."""
