@@ -22,6 +22,7 @@ class Elem(Enum):
     U8 = "u8"
     I8 = "i8"
     I32 = "i32"
+    U32 = "u32"
     I64 = "i64"
     F32 = "f32"
     REAL = "real"
