@@ -20,7 +20,7 @@ class Source:
 
     def line(self, number: int) -> str:
         """Return line ``number`` (from 1) without its newline; empty past the end."""
-        lines = self.text.splitlines()
+        lines = self.text.split("\n")
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
