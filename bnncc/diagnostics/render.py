@@ -89,9 +89,7 @@ def _pieces(diagnostics: Iterable[Diagnostic]) -> Iterator[Piece]:
         yield Piece(title, role)
         yield Piece(f": {_visible(diagnostic.headline)}\n", Role.HEADLINE)
         gutter = max(_gutter(span) for span in (diagnostic.span, *(note.span for note in diagnostic.notes)))
-        yield from _snippet(
-            diagnostic.span, diagnostic.label, gutter, Role.ERROR if is_error else Role.WARNING
-        )
+        yield from _snippet(diagnostic.span, diagnostic.label, gutter, role)
         for note in diagnostic.notes:
             yield from _note(note, gutter)
         for hint in diagnostic.hints:
@@ -112,7 +110,7 @@ def _note(note: Note, gutter: int) -> Iterator[Piece]:
 
 
 def _snippet(span: Span, label: str, gutter: int, role: Role) -> Iterator[Piece]:
-    """Yield the place, and the first and last line of ``span`` underlined; ``label`` follows the last caret."""
+    """Yield the place, and the first and last line of ``span`` underlined, then ``label``."""
     if span.source == NOWHERE.source:
         if label:
             yield Piece(f"{' ' * gutter} = {label}\n", Role.FRAME)

@@ -74,7 +74,7 @@ class StepSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CosineSchedule:
-    """Step by step along half a cosine down to ``to``, after a linear ``warmup`` over that part of all steps."""
+    """Half a cosine down to ``to``, after a linear rise over the first ``warmup`` (a fraction of all steps)."""
 
     to: float = 1e-4
     warmup: float = 0.05
@@ -104,9 +104,7 @@ class RandomFlip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomAffine:
-    """Each image moves by up to ``shift`` pixels, turns by up to ``rotate`` degrees, and is scaled by up to
-    ``zoom`` (a fraction of its size).
-    """
+    """Each image moves by up to ``shift`` pixels, turns by up to ``rotate`` degrees, grows by up to ``zoom``."""
 
     shift: float = 1.5
     rotate: float = 7.0
