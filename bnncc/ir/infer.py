@@ -129,10 +129,8 @@ def dense(x: TensorType, weight: TensorType) -> TensorType:
 
 
 def layer_elem(x: TensorType, weight: TensorType) -> Elem:
-    """Return the element of a sum of products: i32 of integers, else that of the operand or f32's."""
-    if x.elem in _INTEGER_INPUTS and weight.elem is Elem.SIGN:
-        return Elem.I32
-    return Elem.F32 if x.elem is Elem.F32 else Elem.REAL
+    """Return the element of a sum of products: i32 of integers with sign weights, else real."""
+    return Elem.I32 if x.elem in _INTEGER_INPUTS and weight.elem is Elem.SIGN else Elem.REAL
 
 
 def batch_norm(x: TensorType, parameters: Iterable[TensorType], eps: Fraction) -> TensorType:

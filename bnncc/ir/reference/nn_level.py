@@ -91,7 +91,7 @@ def _layer(node: nn.Conv2d | nn.Dense, weight: Array, x: Tensor) -> Tensor:
         number = rational(x)
         sum_of_products = _integer_sums(node, weight, number.numerators, int(1 / number.unit))
         return Rational(numerators=sum_of_products, unit=number.unit)
-    if node.x.type.elem is not Elem.REAL and not is_real_weight:
+    if node.result.type.elem is Elem.I32:
         return _integer_sums(node, weight, integers(x), 1)
     weights = weight.astype(np.float32)
     match node:
