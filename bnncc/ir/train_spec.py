@@ -72,11 +72,12 @@ class ShiftAdaMax:
     """Shift-based AdaMax (Courbariaux, Hubara et al. 2016, algorithm 3).
 
     ``t7_quirk`` keeps ``AP2(v)`` instead of ``v``, as the authors' Torch7 code does; ``v`` then never decays.
+    With the default ``1 - beta1 = 2^-3`` and ``1 - beta2 = 2^-10`` every product is a shift.
     """
 
-    lr: float = _rate(2.0**-6)
-    beta1: float = _number(0.9, 0, 0.99999)
-    beta2: float = _number(0.999, 0, 0.999999)
+    lr: float = _rate(2.0**-7)
+    beta1: float = _number(1 - 2.0**-3, 0, 0.99999)
+    beta2: float = _number(1 - 2.0**-10, 0, 0.999999)
     eps: float = _number(2.0**-27, 0, 1, is_open=True)
     t7_quirk: bool = False
 
@@ -97,7 +98,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
-    """The learning rate falls by the same factor every epoch, down to ``to`` in the last one."""
+    """The learning rate falls by the same factor after every epoch; after the last it would be ``to``."""
 
     to: float = _rate(3e-7)
 
