@@ -39,7 +39,7 @@ class Output:
     value: Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: Python 3.11 cannot build a slotted generic through an alias
 class Graph(Generic[OpT]):
     """A directed acyclic graph of ``OpT``; immutable, passes return new ones.
 
