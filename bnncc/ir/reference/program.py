@@ -107,7 +107,8 @@ class _Machine:
         return per_image * (self.stored_images if is_grouped else self.images)
 
     def execute(self, node: kernel.KernelOp) -> None:
-        """Run one call."""
+        """Run one call; the place of its result is poisoned before it reads, as if it wrote at once."""
+        self._bytes(node.result)[:] = POISON
         match node:
             case kernel.XnorLayer():
                 x = self._bytes(node.x)[: self._used_bytes(node.x)]
