@@ -92,66 +92,66 @@ class Sgd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
+class ConstantSchedule:
     """The learning rate never changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exponential:
+class ExponentialSchedule:
     """The learning rate falls by the same factor after every epoch; after the last it would be ``to``."""
 
     to: float = _rate(3e-7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """The learning rate is multiplied by ``factor`` every ``every`` epochs."""
+class StepSchedule:
+    """The learning rate is multiplied by ``factor`` after every ``every`` epochs."""
 
-    factor: float = _number(0.5, 0, 1, is_open=True)
     every: int = _count(20, 1)
+    factor: float = _number(0.5, 0, 1, is_open=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cosine:
-    """A linear rise over the first ``warm_up`` of all steps, then half a cosine down to ``to``."""
+class CosineSchedule:
+    """A linear rise over the first ``warmup`` (a fraction of all steps), then half a cosine down to ``to``."""
 
     to: float = _number(1e-4, 0, 100)
-    warm_up: float = _number(0.05, 0, 0.9)
+    warmup: float = _number(0.05, 0, 0.9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoAugmentation:
-    """Images as they are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shift:
-    """Each image moved by up to ``pixels`` in both directions; what enters is pixel value 0."""
+class RandomShift:
+    """Each image moves by up to ``pixels`` in both directions; what enters is pixel value 0."""
 
     pixels: int = _count(1, 1, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlipCrop:
-    """Each image mirrored half of the time, and cropped at random from itself and ``pad`` zeros around it."""
+class RandomCrop:
+    """Each image is cut at random out of itself with ``padding`` pixels of value 0 around it."""
 
-    pad: int = _count(4, 0, 64)
+    padding: int = _count(4, 1, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Affine:
-    """Each image shifted (pixels), turned (degrees), scaled and sheared by random amounts up to these."""
+class RandomFlip:
+    """Half of the images are mirrored left to right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomAffine:
+    """Each image moves (pixels), turns (degrees), grows and shears by random amounts up to these."""
 
     shift: float = _number(1.5, 0, 64)
-    degrees: float = _number(7.0, 0, 180)
-    scale: float = _number(0.07, 0, 0.9)
+    rotate: float = _number(7.0, 0, 180)
+    zoom: float = _number(0.07, 0, 0.9)
     shear: float = _number(0.05, 0, 2)
 
 
 Loss: TypeAlias = SquaredHinge | CrossEntropy
 Optimizer: TypeAlias = Adam | ShiftAdaMax | Sgd
-Schedule: TypeAlias = Constant | Exponential | Step | Cosine
-Augmentation: TypeAlias = NoAugmentation | Shift | FlipCrop | Affine
+Schedule: TypeAlias = ConstantSchedule | ExponentialSchedule | StepSchedule | CosineSchedule
+Augmentation: TypeAlias = RandomShift | RandomCrop | RandomFlip | RandomAffine
 
 LOSSES: Final[Mapping[str, type[Loss]]] = MappingProxyType(
     {"squared_hinge": SquaredHinge, "cross_entropy": CrossEntropy}
@@ -160,10 +160,15 @@ OPTIMIZERS: Final[Mapping[str, type[Optimizer]]] = MappingProxyType(
     {"adam": Adam, "shift_adamax": ShiftAdaMax, "sgd": Sgd}
 )
 SCHEDULES: Final[Mapping[str, type[Schedule]]] = MappingProxyType(
-    {"constant": Constant, "exponential": Exponential, "step": Step, "cosine": Cosine}
+    {
+        "constant": ConstantSchedule,
+        "exponential": ExponentialSchedule,
+        "step": StepSchedule,
+        "cosine": CosineSchedule,
+    }
 )
 AUGMENTATIONS: Final[Mapping[str, type[Augmentation]]] = MappingProxyType(
-    {"none": NoAugmentation, "shift": Shift, "flip_crop": FlipCrop, "affine": Affine}
+    {"shift": RandomShift, "crop": RandomCrop, "flip": RandomFlip, "affine": RandomAffine}
 )
 
 
@@ -174,15 +179,22 @@ class WeightInit(Enum):
     GLOROT = "glorot"
 
 
-class LrScale(Enum):
+class RateScale(Enum):
     """The factor on the learning rate of binary weights.
 
     ``GLOROT``: ``sqrt((fan_in + fan_out) / 1.5)``, the inverse of Glorot's initial range, as in the authors'
-    code; it multiplies the step of latent weights only.
+    code; it multiplies the step of latent weights only. ``NONE``: 1.
     """
 
     GLOROT = "glorot"
     NONE = "none"
+
+
+class Selection(Enum):
+    """Which weights are kept: of the ``BEST`` epoch on the validation images, or of the ``LAST``."""
+
+    BEST = "best"
+    LAST = "last"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,21 +205,26 @@ class TrainSpec:
         epochs: passes over the training images.
         batch: images in one step.
         seed: of initial weights, order of images, augmentation, dropout and stochastic signs.
-        validation: training images set aside to choose the best epoch; 0: none, and the last epoch counts.
+        augment: random changes of the training images, one after another.
+        weight_clip: latent weights are clipped to ``[-weight_clip, weight_clip]`` after each step.
+        validation: training images set aside to watch the error and to choose the best epoch.
+        select: ``BEST`` needs validation images; the test images never choose.
         reestimate: training images over which batch-norm statistics are averaged again with the final
             weights; 0: not done.
     """
 
     loss: Loss = CrossEntropy()
     optimizer: Optimizer = Adam()
-    schedule: Schedule = Cosine()
-    augmentation: Augmentation = NoAugmentation()
-    weight_init: WeightInit = WeightInit.UNIFORM
-    lr_scale: LrScale = LrScale.GLOROT
-    epochs: int = _count(12, 1, 1_000_000)
+    schedule: Schedule = CosineSchedule()
+    epochs: int = _count(20, 1, 1_000_000)
     batch: int = _count(250, 2, 1_000_000)
     seed: int = _count(1, 0, 2**32 - 1)
+    augment: tuple[Augmentation, ...] = ()
+    weight_init: WeightInit = WeightInit.UNIFORM
+    rate_scale: RateScale = RateScale.GLOROT
+    weight_clip: float = _number(1.0, 0, 1000, is_open=True)
     validation: int = _count(0, 0)
+    select: Selection = Selection.LAST
     reestimate: int = _count(0, 0)
 
 

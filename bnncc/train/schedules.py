@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import assert_never
 
-from bnncc.ir.train_spec import Constant, Cosine, Exponential, Schedule, Step
+from bnncc.ir.train_spec import ConstantSchedule, CosineSchedule, ExponentialSchedule, Schedule, StepSchedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +26,21 @@ def learning_rate(schedule: Schedule, lr: float, step: int, course: Course) -> f
     """Return the learning rate of ``step`` (from 0), given the one that the optimizer clause names."""
     epoch = step // course.steps_per_epoch
     match schedule:
-        case Constant():
+        case ConstantSchedule():
             return lr
-        case Exponential(to=to):
+        case ExponentialSchedule(to=to):
             return lr * math.pow(to / lr, epoch / course.epochs)
-        case Step(factor=factor, every=every):
+        case StepSchedule(factor=factor, every=every):
             return lr * math.pow(factor, epoch // every)
-        case Cosine(to=to, warm_up=warm_up):
-            return _cosine(lr, to, warm_up, step / course.steps)
+        case CosineSchedule(to=to, warmup=warmup):
+            return _cosine(lr, to, warmup, step / course.steps)
         case _:
             assert_never(schedule)
 
 
-def _cosine(lr: float, to: float, warm_up: float, done: float) -> float:
+def _cosine(lr: float, to: float, warmup: float, done: float) -> float:
     """Return the rate when the fraction ``done`` of the run is over."""
-    if done < warm_up:
-        return lr * done / warm_up
-    rest = (done - warm_up) / (1 - warm_up)
+    if done < warmup:
+        return lr * done / warmup
+    rest = (done - warmup) / (1 - warmup)
     return to + (lr - to) * 0.5 * (1 + math.cos(math.pi * rest))
