@@ -19,13 +19,15 @@ from bnncc.ir.window import Border, Window
 class Conv2d(Node):
     """``result[o, y, x] = sum_{c, i, j} weight[o, c, i, j] * x[c, y*sy + i*dy - top, x*sx + j*dx - left]``.
 
-    Outside the image a sign is ``pad_value``, and an integer or float is ``pad_value`` (0 after lowering).
-    Sums of integers are exact. Sums of f32 are taken tap by tap, rows, columns, then channels, each product
-    and each addition rounded to f32; taps outside the image with pad_value 0 are left out.
+    Outside the image ``x`` is ``pad_value``; after lowering that is -1 for signs and 0 for integers, and for
+    f32 still what the author wrote. Sums of integers and of exact reals are exact. Sums of f32 are taken tap
+    by tap, rows, columns, then channels, each product and each addition rounded to f32; taps outside the
+    image with pad_value 0 are left out.
 
     Shapes:
-        x: ``[C, H, W]`` sign, u8, i8 or f32. weight: ``[O, C, kh, kw]`` sign or f32.
-        result: ``[O, H', W']`` i32, or f32 where x or weight is f32.
+        x: ``[C, H, W]`` sign, u8, i8 or f32; real before lowering.
+        weight: ``[O, C, kh, kw]`` sign, or f32 where x is.
+        result: ``[O, H', W']`` i32, or f32 or real where x is.
     """
 
     x: Value
@@ -39,8 +41,9 @@ class Dense(Node):
     """``result[o] = sum_k weight[o, k] * flat(x)[k]``, ``flat`` in the order of the logical shape.
 
     Shapes:
-        x: ``[K]`` or ``[C, H, W]`` (``K = C*H*W``), sign, u8, i8 or f32. weight: ``[O, K]`` sign or f32.
-        result: ``[O]`` i32, or f32 (summed in order of ``[H][W][C]``) where x or weight is f32.
+        x: ``[K]`` or ``[C, H, W]`` (``K = C*H*W``), sign, u8, i8 or f32; real before lowering.
+        weight: ``[O, K]`` sign, or f32 where x is.
+        result: ``[O]`` i32, or f32 (summed in order of ``[H][W][C]``) or real where x is.
     """
 
     x: Value
@@ -52,7 +55,8 @@ class BorderAffine(Node):
     """``result[o, y, x] = multiply * x[o, y, x] + table[border.index(y, x), o]``, in integers.
 
     Shapes:
-        x: ``[O, H, W]`` or ``[O]`` i32, u8 or i8. table: ``[classes, O]`` i64; one class where border is None.
+        x: ``[O, H, W]`` or ``[O]`` i32, u8 or i8.
+        table: ``[classes, O]`` i64; one class where border is None.
         result: as x, i32; that it fits is proved by `bnncc.analysis.ranges`, after folding.
     """
 
@@ -148,7 +152,7 @@ class Flatten(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToF32(Node):
-    """``x`` rounded to f32, by the rule of `bnncc.ir.exact.round_to_f32`. Shapes: x i32 or real."""
+    """``x`` rounded to f32, by the rule of `bnncc.ir.exact`. Shapes: x any but f32."""
 
     x: Value
 
@@ -158,7 +162,7 @@ class Affine(Node):
     """``result = fl32(fl32(scale[o] * fl32(x)) + shift[o])``: two roundings, no fused multiply-add.
 
     Shapes:
-        x: ``[O, ...]`` i32, u8, i8 or f32. scale, shift: ``[O]`` f32. result: as x, f32.
+        x: ``[O, ...]`` sign (PLAIN), i32, u8, i8 or f32. scale, shift: ``[O]`` f32. result: as x, f32.
     """
 
     x: Value

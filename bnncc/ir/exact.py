@@ -20,7 +20,7 @@ F64 = npt.NDArray[np.float64]
 class ChannelNorm:
     """The normalization of one channel: ``slope * (x - mean) + beta``, ``slope = gamma / sqrt(spread)``.
 
-    ``spread`` is ``var + eps`` for batch norm, and 1 for shift-based batch norm, where gamma is a power of two.
+    ``spread`` is ``var + eps`` for batch norm; for the shift-based form it is 1, and gamma a power of two.
     """
 
     gamma: Fraction
@@ -130,9 +130,14 @@ def fold(norms: Norms, unit: Fraction, low: int, high: int) -> Fold:
         error = 1e-12 * (np.abs(mean) + np.abs(offset)) / float(unit) + 1e-12
         nearest = np.rint(crossing)
         is_certain = (np.abs(crossing - nearest) > error) & (np.abs(crossing) < 2.0**40)
-    bounds = np.where(is_certain, np.ceil(np.where(is_certain, crossing, 0)), 0).astype(np.int64)
+        bounds = np.where(is_certain, np.ceil(np.where(is_certain, crossing, 0)), 0).astype(np.int64)
+        # Where the crossing is known at all, only the integers within its error need the exact predicate.
+        is_known = np.abs(crossing) < 2.0**40
+        starts = np.where(is_known, np.floor(nearest - error) - 1, low)
+        ends = np.where(is_known, np.ceil(nearest + error) + 1, high)
     for channel in np.flatnonzero(~is_certain):
-        bounds[channel] = _bisect(norms.channel(int(channel)), unit, low, high)
+        first, last = max(low, int(starts[channel])), min(high, int(ends[channel]))
+        bounds[channel] = _bisect(norms.channel(int(channel)), unit, first, last)
     return Fold(bounds=np.clip(bounds, low, high + 1), flips=flips)
 
 
@@ -160,11 +165,14 @@ class RoundedAffine:
 def rounded_affine(norms: Norms, unit: Fraction) -> RoundedAffine:
     """Return the f32 form of ``norm(unit * n)``: what a score is, by definition (docs/semantics.md, rule 4).
 
-    ``scale`` and ``shift`` are computed once, in f64, and rounded to f32.
+    ``scale`` and ``shift`` are computed once, in f64, and rounded to f32. ``shift`` is never -0, so neither
+    is a score, and maxima of scores are unambiguous.
     """
     slope = norms.slope()
     shift = norms.beta.astype(np.float64) - norms.mean.astype(np.float64) * slope
-    return RoundedAffine(scale=(slope * float(unit)).astype(np.float32), shift=shift.astype(np.float32))
+    return RoundedAffine(
+        scale=(slope * float(unit)).astype(np.float32), shift=shift.astype(np.float32) + np.float32(0)
+    )
 
 
 def round_to_f32(n: npt.NDArray[np.int64], unit: Fraction) -> F32:

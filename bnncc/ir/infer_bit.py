@@ -58,10 +58,10 @@ def infer_bit(node: bit.BitOp) -> TensorType:  # noqa: C901, PLR0911, PLR0912 --
         case bit.Flatten(x=x):
             return infer.flatten(_plain(x))
         case bit.ToF32(x=x):
-            require_elem(x.type, (Elem.I32, Elem.REAL), "to_f32")
+            require_elem(x.type, (*_PIXELS_OR_SUMS, Elem.SIGN, Elem.REAL), "to_f32")
             return TensorType(Elem.F32, x.type.shape)
         case bit.Affine(x=x, scale=scale, shift=shift):
-            require_elem(x.type, (*_PIXELS_OR_SUMS, Elem.F32), "affine")
+            require_elem(x.type, (*_PIXELS_OR_SUMS, Elem.SIGN, Elem.F32), "affine")
             _require_vector(scale, Elem.F32, x.type.channels)
             _require_vector(shift, Elem.F32, x.type.channels)
             return TensorType(Elem.F32, x.type.shape)
@@ -87,7 +87,7 @@ def _plain(x: Value) -> TensorType:
 
 def _layer_elem(x: Value, weight: ConstRef) -> Elem:
     if x.type.elem is Elem.F32 or weight.type.elem is Elem.F32:
-        require_elem(x.type, (Elem.SIGN, Elem.U8, Elem.I8, Elem.F32), "a real layer")
+        require_elem(x.type, (Elem.F32,), "a real layer")
         return Elem.F32
     return infer.layer_elem(x.type, weight.type)
 

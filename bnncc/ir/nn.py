@@ -44,6 +44,9 @@ class Conv2d(Node):
     """``result[o, y, x] = sum_{c, i, j} weight[o, c, i, j] * x[c, y*sy + i*dy - top, x*sx + j*dx - left]``.
 
     A cross-correlation, as everywhere in this field. Outside the image ``x`` is ``pad_value``.
+    With sign weights, a real ``x`` that is a normalized input (flattened, or pooled where its scale is
+    positive) is summed exactly; any other real operand is first rounded to f32, and so is every step of its
+    sum, in the order of `bnncc.ir.bit.Conv2d`.
 
     Shapes:
         x: ``[C, H, W]`` sign, u8, i8 or real. weight: ``[O, C, kh, kw]`` sign, or f32 for a real layer.
@@ -58,7 +61,7 @@ class Conv2d(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dense(Node):
-    """``result[o] = sum_k weight[o, k] * x[k]``.
+    """``result[o] = sum_k weight[o, k] * x[k]``; real operands as for `Conv2d`, in order of ``k``.
 
     Shapes:
         x: ``[K]`` sign, u8, i8 or real. weight: ``[O, K]`` sign, or f32 for a real layer.
@@ -74,6 +77,8 @@ class BatchNorm(Node):
     """``result = gamma * (x - mean) / sqrt(var + eps) + beta``, a real number, per channel (first axis).
 
     ``gamma`` None means 1. ``momentum`` is the weight of the newest batch in the running statistics.
+    An ``x`` that is itself a batch norm, or rounded already, gives a rounded result:
+    `bnncc.ir.exact.rounded_affine`.
 
     Shapes:
         x: ``[C, ...]`` i32 or real. gamma, beta, mean, var: ``[C]`` f32. result: as ``x``, real.
@@ -174,7 +179,10 @@ class Add(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concat(Node):
-    """``result`` is ``parts`` one after another along the first axis; elements and other axes are equal."""
+    """``result`` is ``parts`` one after another along the first axis; elements and other axes are equal.
+
+    Real parts are first rounded to f32.
+    """
 
     parts: tuple[Value, ...]
 
