@@ -113,7 +113,7 @@ class StepSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CosineSchedule:
-    """A linear rise over the first ``warmup`` (a fraction of all steps), then half a cosine down to ``to``."""
+    """A linear rise over the first ``warmup`` of all steps, a fraction, then half a cosine down to ``to``."""
 
     to: float = _number(1e-4, 0, 100)
     warmup: float = _number(0.05, 0, 0.9)

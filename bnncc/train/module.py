@@ -1,0 +1,196 @@
+"""The nn graph as an ``nn.Module``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bnncc.diagnostics import DataError
+from bnncc.ir.exact import Norms
+from bnncc.ir.nn import BatchNorm, NnGraph, ShiftBatchNorm
+from bnncc.ir.train_spec import WeightInit
+from bnncc.ir.types import ConstRef, Elem
+from bnncc.train.binarize import signs_of
+from bnncc.train.exact_graph import Bound, ExactGraph
+from bnncc.train.float_graph import FloatMode, run_float
+from bnncc.train.parameters import Role, initial, place, roles
+
+_EVAL_ELEMENTS = 1 << 25
+
+
+class BnnModule(nn.Module):
+    """A network to train: its parameters carry the names of the graph, binary weights are latent floats.
+
+    In ``train()`` it is ordinary differentiable PyTorch. In ``eval()`` it takes the decisions of inference:
+    its outputs equal those of `bnncc.ir.reference.evaluate_nn`, bit for bit, in every network whose sums are
+    of integers. Where sums of real numbers occur (`is_exact` of the graph is False), torch adds in another
+    order than the reference, and scores agree to about ``K * 2^-24`` of their size.
+
+    Args:
+        graph: of the nn level; its weights are taken where they are bound.
+        init: how latent weights start.
+        generator: of the initial weights; torch's global one where it is None.
+    """
+
+    def __init__(
+        self,
+        graph: NnGraph,
+        init: WeightInit = WeightInit.UNIFORM,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.mode = FloatMode()
+        self.roles = roles(graph)
+        self.slots = {
+            ref: place(
+                self,
+                ref.name,
+                _bound_value(graph, ref) if ref.is_bound else initial(ref, role, init, generator),
+                is_buffer=not role.is_trained,
+            )
+            for ref, role in self.roles.items()
+        }
+        self._exact: tuple[tuple[int, ...], ExactGraph] | None = None
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of the graph.
+
+        Shapes:
+            inputs: ``[N, *shape]``, one for each input of the graph.
+        """
+        if self.training:
+            return run_float(self.graph, self.slots, inputs, self.mode)
+        return self.exact().run(inputs)
+
+    def exact(self) -> ExactGraph:
+        """Return the network of inference with the present parameters; kept until one of them changes."""
+        version = tuple(
+            part
+            for slot in self.slots.values()
+            for part in (slot.tensor.data_ptr(), slot.tensor._version)  # noqa: SLF001 -- torch has no public counter of in-place changes
+        )
+        if self._exact is None or self._exact[0] != version:
+            self._exact = (version, ExactGraph(self.graph, self._bound()))
+        return self._exact[1]
+
+    def eval_scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the first output for every image, by the rules of inference.
+
+        Shapes:
+            images: ``[N, C, H, W]`` or ``[N, *shape of the input]`` u8. result: ``[N, *shape]``.
+        """
+        inputs = fit_images(self.graph, images)
+        device = next(iter(self.slots.values())).tensor.device
+        largest = max(node.result.type.count for node in self.graph.nodes)
+        batch = max(1, min(1000, _EVAL_ELEMENTS // largest))
+        network = self.exact()
+        parts = [
+            network.run((torch.from_numpy(inputs[start : start + batch]).to(device),))[0].cpu().numpy()
+            for start in range(0, len(inputs), batch)
+        ]
+        return np.concatenate(parts)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of every parameter and statistic by name, on the CPU, float32."""
+        return {
+            ref.name: slot.tensor.detach().to("cpu", copy=True).contiguous()
+            for ref, slot in self.slots.items()
+        }
+
+    @torch.no_grad()
+    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take every parameter from ``weights``.
+
+        Raises:
+            DataError: if one is missing, has another shape, or is not finite.
+        """
+        for ref, slot in self.slots.items():
+            slot.tensor.copy_(_checked(ref, weights.get(ref.name)))
+
+    @contextmanager
+    def computing(self, mode: FloatMode) -> Iterator[None]:
+        """Compute by ``mode`` inside the block."""
+        previous, self.mode = self.mode, mode
+        try:
+            yield
+        finally:
+            self.mode = previous
+
+    def _bound(self) -> Bound:
+        arrays = {ref.name: slot.tensor.detach() for ref, slot in self.slots.items()}
+        for name, tensor in arrays.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise DataError(f"The parameter '{name}' of '{self.graph.name}' is not finite.")
+        weights = {
+            ref.name: signs_of(arrays[ref.name]) if role is Role.LATENT else arrays[ref.name]
+            for ref, role in self.roles.items()
+            if role in (Role.LATENT, Role.WEIGHT)
+        }
+        norms = {
+            node.result.name: _norms(node, arrays)
+            for node in self.graph.nodes
+            if isinstance(node, (BatchNorm, ShiftBatchNorm))
+        }
+        return Bound(weights, norms)
+
+
+def _bound_value(graph: NnGraph, ref: ConstRef) -> Tensor:
+    return torch.from_numpy(graph.array(ref).astype(np.float32))
+
+
+def _checked(ref: ConstRef, found: Tensor | None) -> Tensor:
+    if found is None:
+        raise DataError(f"The weights hold no '{ref.name}'.")
+    if tuple(found.shape) != ref.type.shape:
+        raise DataError(
+            f"The weight '{ref.name}' has shape {list(found.shape)}; the network needs {ref.type}."
+        )
+    if not bool(torch.isfinite(found).all()):
+        raise DataError(f"The weight '{ref.name}' is not finite everywhere.")
+    return found
+
+
+def _norms(node: BatchNorm | ShiftBatchNorm, arrays: Mapping[str, Tensor]) -> Norms:
+    def array(ref: ConstRef) -> npt.NDArray[np.float32]:
+        return arrays[ref.name].cpu().numpy().astype(np.float32)
+
+    gamma = None if node.gamma is None else array(node.gamma)
+    match node:
+        case BatchNorm(var=var, eps=eps):
+            return Norms.standard(gamma, array(node.beta), array(node.mean), array(var), eps)
+        case ShiftBatchNorm(inv_std=inv_std):
+            return Norms.shift(gamma, array(node.beta), array(node.mean), array(inv_std))
+
+
+def fit_images(graph: NnGraph, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return ``images`` in the shape of the graph's input; only the grouping of axes may differ.
+
+    Raises:
+        DataError: if the graph has several inputs, another element than u8, or another size.
+    """
+    if len(graph.inputs) != 1 or graph.inputs[0].type.elem is not Elem.U8:
+        kinds = ", ".join(str(value.type) for value in graph.inputs)
+        raise DataError(f"The network '{graph.name}' has inputs {kinds}; images need one input of u8.")
+    wanted = graph.inputs[0].type
+    shape = tuple(images.shape[1:])
+    if images.dtype != np.uint8 or int(np.prod(shape)) != wanted.count or not _same_grid(shape, wanted.shape):
+        found = ", ".join(map(str, shape))
+        raise DataError(
+            f"The network '{graph.name}' takes {wanted}, but the images are {_element(images)}[{found}]."
+        )
+    return np.ascontiguousarray(images).reshape(len(images), *wanted.shape)
+
+
+def _element(images: npt.NDArray[np.uint8]) -> str:
+    return "u8" if images.dtype == np.uint8 else str(images.dtype)
+
+
+def _same_grid(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Return whether the shapes differ in nothing but flattening and axes of length 1."""
+    return 1 in (len(shape), len(wanted)) or [n for n in shape if n > 1] == [n for n in wanted if n > 1]

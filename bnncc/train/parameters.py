@@ -1,0 +1,128 @@
+"""The parameters of a network, under the names that its graph gives them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+
+from bnncc.ir.nn import BatchNorm, NnGraph, ShiftBatchNorm
+from bnncc.ir.train_spec import RateScale, WeightInit
+from bnncc.ir.types import ConstRef, Elem
+
+
+class Role(Enum):
+    """What a parameter is to the trainer."""
+
+    LATENT = "latent"
+    WEIGHT = "weight"
+    GAMMA = "gamma"
+    BETA = "beta"
+    MEAN = "mean"
+    SPREAD = "spread"
+
+    @property
+    def is_trained(self) -> bool:
+        """Return whether it follows a gradient; the others are running statistics."""
+        return self not in (Role.MEAN, Role.SPREAD)
+
+
+def roles(graph: NnGraph) -> dict[ConstRef, Role]:
+    """Return every parameter of ``graph`` with its role, in order of use."""
+    found: dict[ConstRef, Role] = {}
+    for node in graph.nodes:
+        match node:
+            case (
+                BatchNorm(gamma=gamma, beta=beta, mean=mean, var=spread)
+                | ShiftBatchNorm(gamma=gamma, beta=beta, mean=mean, inv_std=spread)
+            ):
+                if gamma is not None:
+                    found[gamma] = Role.GAMMA
+                found.update({beta: Role.BETA, mean: Role.MEAN, spread: Role.SPREAD})
+            case _:
+                pass
+    for ref in graph.const_refs():
+        found.setdefault(ref, Role.LATENT if ref.type.elem is Elem.SIGN else Role.WEIGHT)
+    return {ref: found[ref] for ref in graph.const_refs()}
+
+
+class _Scope(nn.Module):
+    """A part of a dotted name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one parameter lives in the tree of modules; it stays valid when torch moves the parameter."""
+
+    scope: nn.Module
+    leaf: str
+    is_buffer: bool
+
+    @property
+    def tensor(self) -> Tensor:
+        """Return the parameter or buffer."""
+        table = self.scope._buffers if self.is_buffer else self.scope._parameters  # noqa: SLF001 -- see `place`
+        found = table[self.leaf]
+        assert found is not None
+        return found
+
+
+def place(root: nn.Module, name: str, tensor: Tensor, *, is_buffer: bool) -> Slot:
+    """Put ``tensor`` under the dotted ``name`` below ``root``.
+
+    The tables are filled directly: ``add_module`` refuses layers that are called like a method of a module
+    (``half``, ``type``), and attribute access is not needed.
+    """
+    *path, leaf = name.split(".")
+    scope = root
+    for part in path:
+        child = scope._modules.get(part)  # noqa: SLF001 -- see above
+        if child is None:
+            child = _Scope()
+            scope._modules[part] = child  # noqa: SLF001 -- see above
+        scope = child
+    if is_buffer:
+        scope._buffers[leaf] = tensor  # noqa: SLF001 -- see above
+    else:
+        scope._parameters[leaf] = nn.Parameter(tensor)  # noqa: SLF001 -- see above
+    return Slot(scope, leaf, is_buffer)
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the terms that enter one sum, and the sums one input enters, of a weight ``[O, K]`` or conv."""
+    taps = math.prod(shape[2:])
+    return shape[1] * taps, shape[0] * taps
+
+
+def glorot_range(shape: tuple[int, ...]) -> float:
+    """Return the bound of Glorot's uniform distribution as the authors use it: ``sqrt(1.5 / (in + out))``."""
+    return math.sqrt(1.5 / sum(fans(shape)))
+
+
+def rate_scale(scale: RateScale, ref: ConstRef, role: Role) -> float:
+    """Return the factor on the learning rate of a parameter.
+
+    Source: ``W_LR_scale`` in the authors' Theano code.
+    """
+    if role is not Role.LATENT or scale is RateScale.NONE:
+        return 1.0
+    return 1 / glorot_range(ref.type.shape)
+
+
+def initial(ref: ConstRef, role: Role, init: WeightInit, generator: torch.Generator | None) -> Tensor:
+    """Return the first value of a parameter, f32."""
+    shape = ref.type.shape
+    match role:
+        case Role.LATENT | Role.WEIGHT:
+            bound = 1.0 if role is Role.LATENT and init is WeightInit.UNIFORM else glorot_range(shape) * 2
+            return torch.empty(shape).uniform_(-min(bound, 1.0), min(bound, 1.0), generator=generator)
+        case Role.GAMMA | Role.SPREAD:
+            return torch.ones(shape)
+        case Role.BETA | Role.MEAN:
+            return torch.zeros(shape)
+        case _:
+            assert_never(role)
