@@ -1,0 +1,150 @@
+"""Optimizers with a learning rate per parameter, and the clipping of latent weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+import torch
+from torch import Tensor
+
+from bnncc.ir.train_spec import Adam, Optimizer, RateScale, Sgd, ShiftAdaMax
+from bnncc.train.binarize import power_of_two
+from bnncc.train.module import BnnModule
+from bnncc.train.parameters import Role, rate_scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A parameter that the optimizer moves; ``scale`` multiplies its learning rate."""
+
+    name: str
+    parameter: torch.nn.Parameter
+    scale: float
+    is_latent: bool
+
+
+def trained(module: BnnModule, scale: RateScale) -> tuple[Trained, ...]:
+    """Return the parameters of ``module`` that follow a gradient."""
+    found: list[Trained] = []
+    for ref, role in module.roles.items():
+        tensor = module.slots[ref].tensor
+        if isinstance(tensor, torch.nn.Parameter):
+            factor = rate_scale(scale, ref, role)
+            found.append(
+                Trained(name=ref.name, parameter=tensor, scale=factor, is_latent=role is Role.LATENT)
+            )
+    return tuple(found)
+
+
+class ShiftAdaMaxOptimizer(torch.optim.Optimizer):
+    """Shift-based AdaMax.
+
+    With ``g`` the gradient, and ``<<>>`` a shift (a product with a power of two)::
+
+        m     = b1 m + (1 - b1) g          computed as m + (1 - b1) <<>> (g - m)
+        v     = max(b2 v, |g|)             b2 v computed as v - (1 - b2) <<>> v
+        theta = theta - AP2(scale) <<>> AP2(lr / (1 - b1^t)) <<>> m <<>> 1 / AP2(max(v, eps))
+
+    ``v`` itself is kept un-rounded; where ``t7_quirk`` is set, the state keeps ``AP2(v)`` as the authors'
+    Torch7 code does. Since ``b2 AP2(v)`` rounds back to ``AP2(v)``, ``v`` then never decays.
+
+    Source: Courbariaux, Hubara et al. 2016, algorithm 3.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], spec: ShiftAdaMax) -> None:
+        super().__init__(groups, {"lr": spec.lr, "scale": 1.0})
+        self._spec = spec
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ANN401 -- torch's overloads
+        """Move every parameter that has a gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad, group)
+
+    def _move(self, parameter: Tensor, grad: Tensor, group: Mapping[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["m"] = torch.zeros_like(parameter)
+            state["v"] = torch.zeros_like(parameter)
+        spec, m, v = self._spec, state["m"], state["v"]
+        state["step"] += 1
+        m.add_(grad - m, alpha=1 - spec.beta1)
+        torch.maximum(v - v * (1 - spec.beta2), grad.abs(), out=v)
+        if spec.t7_quirk:
+            v.copy_(power_of_two(v))
+        if group["lr"] <= 0:
+            return
+        rate = group["lr"] / (1 - spec.beta1 ** int(state["step"].item()))
+        step = _power(rate) * _power(group["scale"])
+        parameter.sub_(step * (m / power_of_two(v.clamp(min=spec.eps))))
+
+
+def _power(value: float) -> float:
+    """Return ``AP2(value)`` of a positive number."""
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(1.0, exponent - (mantissa < math.sqrt(0.5)))
+
+
+def build_optimizer(spec: Optimizer, parameters: tuple[Trained, ...]) -> torch.optim.Optimizer:
+    """Return the optimizer of ``spec``, one group for each parameter, in order."""
+    groups: list[dict[str, Any]] = [{"params": [item.parameter], "scale": item.scale} for item in parameters]
+    match spec:
+        case Adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps):
+            return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
+        case Sgd(lr=lr, momentum=momentum, nesterov=nesterov):
+            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
+        case ShiftAdaMax():
+            return ShiftAdaMaxOptimizer(groups, spec)
+        case _:
+            assert_never(spec)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate; each parameter's own factor multiplies it.
+
+    Shift-based AdaMax rounds rate and factor to powers of two, each by itself, so it gets them apart.
+    """
+    is_apart = isinstance(optimizer, ShiftAdaMaxOptimizer)
+    for group in optimizer.param_groups:
+        group["lr"] = rate if is_apart else rate * group["scale"]
+
+
+@torch.no_grad()
+def clip_latent(parameters: tuple[Trained, ...], bound: float) -> None:
+    """Clip latent weights to ``[-bound, bound]``. Source: Courbariaux, Hubara et al. 2016, algorithm 1."""
+    for item in parameters:
+        if item.is_latent:
+            item.parameter.clamp_(-bound, bound)
+
+
+_STATE_KEYS: Final = ("step", "exp_avg", "exp_avg_sq", "m", "v", "momentum_buffer")
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: tuple[Trained, ...]) -> dict[str, Tensor]:
+    """Return the state of the optimizer as named tensors on the CPU: ``conv1.weight/exp_avg`` and so on."""
+    found: dict[str, Tensor] = {}
+    for item in parameters:
+        for key, value in optimizer.state.get(item.parameter, {}).items():
+            assert key in _STATE_KEYS, key
+            if value is not None:
+                found[f"{item.name}/{key}"] = value.detach().to("cpu", copy=True).contiguous()
+    return found
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: tuple[Trained, ...], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put the tensors of `optimizer_tensors` back."""
+    for item in parameters:
+        for key in _STATE_KEYS:
+            value = tensors.get(f"{item.name}/{key}")
+            if value is not None:
+                # Adam keeps the step counter where the fused kernel wants it: beside the parameter.
+                optimizer.state[item.parameter][key] = value.clone().to(item.parameter.device)
