@@ -18,9 +18,9 @@ class AssignLayouts:
     Before::  %a = bit.layer(x=%image, ...) : sign[128, 32, 32]
     After::   %a = bit.layer(x=%image, ...) : sign[128, 32, 32] planes128
 
-    A value that only dense layers read takes the layout ``rows``, any other the layout ``spatial``. Inputs and
-    outputs that are signs get a `bit.ChangeLayout` between the caller's array and the packed words. Comes last:
-    the layout is storage, not meaning, and no other pass looks at it.
+    A value that only dense layers read takes the layout ``rows``, any other the layout ``spatial``. Inputs
+    and outputs that are signs get a `bit.ChangeLayout` between the caller's array and the packed words.
+    Comes last: the layout is storage, not meaning, and no other pass looks at it.
     """
 
     name: ClassVar[str] = "assign-layouts"
