@@ -1,0 +1,245 @@
+"""The arguments of the layer templates: one frozen dataclass a template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bnncc.ir.window import Window
+from bnncc.targets.cuda.launch import Tile
+from bnncc.targets.cuda.store import StoreArgs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowArgs:
+    """What all kernels that slide a window know; a base without behaviour of its own."""
+
+    comment: str
+    name: str
+    parameters: str
+    height: int
+    width: int
+    window: Window
+
+    @property
+    def kernel_h(self) -> int:
+        """Return the rows of taps."""
+        return self.window.kernel[0]
+
+    @property
+    def kernel_w(self) -> int:
+        """Return the columns of taps."""
+        return self.window.kernel[1]
+
+    @property
+    def stride_h(self) -> int:
+        """Return the step along rows."""
+        return self.window.stride[0]
+
+    @property
+    def stride_w(self) -> int:
+        """Return the step along columns."""
+        return self.window.stride[1]
+
+    @property
+    def dilation_h(self) -> int:
+        """Return the distance of tap rows."""
+        return self.window.dilation[0]
+
+    @property
+    def dilation_w(self) -> int:
+        """Return the distance of tap columns."""
+        return self.window.dilation[1]
+
+    @property
+    def pad_top(self) -> int:
+        """Return the rows added above the image."""
+        return self.window.padding[0]
+
+    @property
+    def pad_left(self) -> int:
+        """Return the columns added on the left of the image."""
+        return self.window.padding[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XnorConvArgs(WindowArgs):
+    """A binary convolution, tile by tile."""
+
+    template: ClassVar[str] = "cuda/xnor_conv.cu.j2"
+    planes: int
+    groups: int
+    tile: Tile
+    staged_planes: int
+    x_layout: str
+    x_step: int
+    store: StoreArgs
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of a block."""
+        return self.tile.threads
+
+    @property
+    def is_staged(self) -> bool:
+        """Return whether the input under a tile goes through shared memory."""
+        return self.staged_planes > 0
+
+    @property
+    def unroll_taps(self) -> str:
+        """Return the pragma for the loop over a row of taps."""
+        return "#pragma unroll" if self.kernel_w <= 7 else "#pragma unroll 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XnorDenseArgs:
+    """A binary dense layer, eight images and 32 outputs a block."""
+
+    template: ClassVar[str] = "cuda/xnor_dense.cu.j2"
+    comment: str
+    name: str
+    parameters: str
+    vectors: int
+    groups: int
+    x_layout: str
+    x_step: int
+    x_image_step: int
+    store: StoreArgs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerConvArgs(WindowArgs):
+    """A convolution of bytes with signs, tile by tile."""
+
+    template: ClassVar[str] = "cuda/integer_conv.cu.j2"
+    channels: int
+    quads: int
+    staged_quads: int
+    groups: int
+    tile: Tile
+    x_type: str
+    dot4: str
+    store: StoreArgs
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of a block."""
+        return self.tile.threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerDenseArgs:
+    """A dense layer of bytes with signs, eight images and 32 outputs a block."""
+
+    template: ClassVar[str] = "cuda/integer_dense.cu.j2"
+    comment: str
+    name: str
+    parameters: str
+    fan_in: int
+    quads: int
+    staged_quads: int
+    groups: int
+    dot4: str
+    store: StoreArgs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatWindowArgs(WindowArgs):
+    """A convolution or dense layer of floats, one sum a thread.
+
+    Args:
+        pad_value: of pixels outside the image, a C literal; unused where they are skipped.
+        weight_words: words of one row of binary weights.
+        blocks: along x, for one image.
+    """
+
+    template: ClassVar[str] = "cuda/float_window.cu.j2"
+    channels: int
+    outputs: int
+    sums_w: int
+    sums: int
+    blocks: int
+    is_binary: bool
+    is_padding_skipped: bool
+    pad_value: str
+    weight_words: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueMapArgs:
+    """An element-wise kernel whose result is one number a thread.
+
+    Args:
+        lines: statements that leave the result in ``value``, from ``image`` and ``i``.
+    """
+
+    template: ClassVar[str] = "cuda/value_map.cu.j2"
+    comment: str
+    name: str
+    parameters: str
+    blocks: int
+    count: int
+    lines: tuple[str, ...]
+    has_border: bool
+    border_rows: str
+    border_columns: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignMapArgs:
+    """An element-wise kernel whose result is one sign a thread, packed by a ballot.
+
+    Args:
+        lines: statements that leave the sign in ``is_plus``, from ``image``, ``channel`` and ``pixel``.
+    """
+
+    template: ClassVar[str] = "cuda/sign_map.cu.j2"
+    comment: str
+    name: str
+    parameters: str
+    blocks: int
+    vectors: int
+    pixels: int
+    channels: int
+    lines: tuple[str, ...]
+    has_border: bool
+    border_rows: str
+    border_columns: str
+    height: int
+    width: int
+    y_layout: str
+    y_word_step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordMapArgs:
+    """An element-wise kernel on words of 32 signs.
+
+    Args:
+        lines: statements that leave the result in ``word``, from ``x_image``, ``vector`` and ``i``.
+    """
+
+    template: ClassVar[str] = "cuda/word_map.cu.j2"
+    comment: str
+    name: str
+    parameters: str
+    blocks: int
+    vectors: int
+    x_layout: str
+    x_vectors: int
+    lines: tuple[str, ...]
+    y_layout: str
+    y_word_step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArgs:
+    """The source file of a network."""
+
+    template: ClassVar[str] = "cuda/model.cu.j2"
+    title: str
+    plan: tuple[str, ...]
+    runtime_header: str
+    kernels: tuple[str, ...]

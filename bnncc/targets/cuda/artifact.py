@@ -1,0 +1,104 @@
+"""What the CUDA target gives the toolchain and the runtime: source text, and launches as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bnncc.ir.graph import Output
+from bnncc.ir.kernel import Buffer
+from bnncc.ir.types import Value
+from bnncc.targets.cuda.launch import LaunchGeometry
+from bnncc.targets.target import SourceFile
+
+
+@dataclass(frozen=True, slots=True)
+class ValueArgument:
+    """A pointer to the buffer of a value."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantArgument:
+    """A pointer into the weights blob."""
+
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesArgument:
+    """The number of images, an int."""
+
+
+Argument: TypeAlias = ValueArgument | ConstantArgument | ImagesArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Bytes that a kernel has to move at least: what it reads and writes an image, and constants once."""
+
+    read_bytes_per_image: int
+    written_bytes_per_image: int
+    constant_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One kernel call of the program.
+
+    Args:
+        kernel: name of the function in the source.
+        node: name of the value it makes.
+        origin: the place in the user's source.
+        arguments: in the order of the kernel's parameters.
+        geometry: grid and block.
+        traffic: bytes moved.
+    """
+
+    kernel: str
+    node: str
+    origin: str
+    arguments: tuple[Argument, ...]
+    geometry: LaunchGeometry
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudaArtifact:
+    """A network as CUDA source and the launches that run it.
+
+    Args:
+        name: of the network.
+        files: the generated source, one file.
+        launches: in order.
+        inputs: values the caller gives.
+        outputs: values the caller gets, under his names.
+        buffers: where every value lies.
+        images_per_group: the batch is stored in whole groups of this many images.
+        workspace_bytes_per_image: of the workspace; it holds whole groups.
+        blob_bytes: length of the weights blob, which is uploaded once.
+    """
+
+    name: str
+    files: tuple[SourceFile, ...]
+    launches: tuple[Launch, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Output, ...]
+    buffers: tuple[Buffer, ...]
+    images_per_group: int
+    workspace_bytes_per_image: int
+    blob_bytes: int
+
+    @property
+    def source(self) -> SourceFile:
+        """Return the one source file."""
+        return self.files[0]
+
+    def stored_images(self, images: int) -> int:
+        """Return ``images`` rounded up to whole groups."""
+        return -(-images // self.images_per_group) * self.images_per_group
+
+    def buffer(self, value: str) -> Buffer:
+        """Return where the value called ``value`` lies."""
+        return next(buffer for buffer in self.buffers if buffer.value.name == value)

@@ -1,0 +1,120 @@
+"""The comment above each kernel: where it comes from, what it computes, how it is cut, what it moves."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from bnncc.codegen.ctext import c_comment
+from bnncc.diagnostics import NOWHERE
+from bnncc.ir import kernel
+from bnncc.ir.graph import Node, const_refs, operands
+from bnncc.ir.types import TensorType
+from bnncc.ir.window import Window
+from bnncc.targets.cuda.artifact import Traffic
+from bnncc.targets.cuda.launch import LaunchGeometry
+
+
+def kernel_comment(
+    node: kernel.KernelOp, lines: tuple[str, ...], geometry: LaunchGeometry, traffic: Traffic
+) -> str:
+    """Return the comment of one kernel; ``lines`` say how it works."""
+    work = " -> ".join((_operand_types(node), *_steps(node), _type(node.result.type)))
+    blocks = "1 block" if geometry.blocks_per_step == 1 else f"{geometry.blocks_per_step} blocks"
+    grid = f"{blocks} for {_images(geometry.images_per_step)}"
+    if geometry.grid_y > 1:
+        grid += f", times {geometry.grid_y} groups of channels"
+    shape = f"{grid}; {geometry.threads} threads; {geometry.shared_bytes} B of shared memory"
+    moved = (
+        f"An image: {traffic.read_bytes_per_image} B read, {traffic.written_bytes_per_image} B written; "
+        f"{traffic.constant_bytes} B of constants"
+    )
+    title = f"{node.result.name}: {origin_text(node)}"
+    return "\n".join(
+        f"// {c_comment(line)}" for line in (title, f"  {work}", *(f"  {t}" for t in (*lines, shape, moved)))
+    )
+
+
+def origin_text(node: Node) -> str:
+    """Return where ``node`` comes from, as comments say it."""
+    return "made by the compiler" if node.span is NOWHERE else f"from {node.span}"
+
+
+def traffic_of(program: kernel.KernelProgram, node: Node) -> Traffic:
+    """Return the bytes that the kernel of ``node`` has to move."""
+    return Traffic(
+        read_bytes_per_image=sum(
+            program.buffer(value).bytes_per_image for value in dict.fromkeys(operands(node))
+        ),
+        written_bytes_per_image=program.buffer(node.result).bytes_per_image,
+        constant_bytes=sum(program.slice(ref).size_bytes for ref in dict.fromkeys(const_refs(node))),
+    )
+
+
+def _images(count: int) -> str:
+    return "an image" if count == 1 else f"{count} images"
+
+
+def _type(tensor: TensorType) -> str:
+    return f"{tensor.elem.value}[{', '.join(map(str, tensor.shape))}]"
+
+
+def _operand_types(node: Node) -> str:
+    return " and ".join(_type(value.type) for value in operands(node))
+
+
+def _steps(node: kernel.KernelOp) -> tuple[str, ...]:
+    """Return the steps of a layer; of an element-wise operation, its name."""
+    match node:
+        case kernel.XnorLayer():
+            return (f"xnor {_window_text(node.window, node.x.type)}", *_store_steps(node.store))
+        case kernel.IntegerLayer():
+            return (
+                f"{node.x.type.elem.value} x sign {_window_text(node.window, node.x.type)}",
+                *_store_steps(node.store),
+            )
+        case kernel.FloatLayer():
+            weights = "sign" if node.is_binary else "f32"
+            return (f"f32 x {weights} {_window_text(node.window, node.x.type)}",)
+        case _:
+            return (_operation_name(type(node).__name__),)
+
+
+def _operation_name(name: str) -> str:
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+
+
+def _store_steps(store: kernel.Store) -> tuple[str, ...]:
+    match store:
+        case kernel.StoreSigns(border=border, flips=flips, pool=pool, flips_after_pool=after):
+            steps = ["threshold" if border is None else f"threshold ({border.classes} border classes)"]
+            if flips is not None:
+                steps.append("flip")
+            if pool is not None:
+                steps.append(f"max pool {pool.kernel[0]}x{pool.kernel[1]}")
+            if after is not None:
+                steps.append("flip")
+            return tuple(steps)
+        case kernel.StoreScores():
+            return ("scale and shift",)
+        case kernel.StoreSums():
+            return ()
+        case _:
+            assert_never(store)
+
+
+def is_dense(window: Window, x: TensorType) -> bool:
+    """Return whether ``window`` covers the whole of ``x``, once."""
+    return window == Window(kernel=x.spatial)
+
+
+def _window_text(window: Window, x: TensorType) -> str:
+    if is_dense(window, x):
+        return "dense"
+    text = f"conv {window.kernel[0]}x{window.kernel[1]}"
+    if window.stride != (1, 1):
+        text += f" stride {window.stride[0]}x{window.stride[1]}"
+    if window.is_padded:
+        text += f" padding {', '.join(map(str, window.padding))}"
+    if window.dilation != (1, 1):
+        text += f" dilation {window.dilation[0]}x{window.dilation[1]}"
+    return text

@@ -1,0 +1,221 @@
+"""Launch geometry and tile sizes: computed once from shapes, frozen, the same for every batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bnncc.ir.window import Window
+
+WARP: Final = 32
+MAP_THREADS: Final = 256
+ROW_IMAGES: Final = 8
+"""Images that one block of a dense layer takes, and its warps."""
+ROW_THREADS: Final = ROW_IMAGES * WARP
+ROW_PARTIAL_BYTES: Final = ROW_IMAGES * ROW_THREADS * 4
+
+SHARED_LIMIT_BYTES: Final = 40 * 1024
+"""Below the 48 KiB of static shared memory that every architecture gives a block."""
+MAX_WARPS: Final = 8
+BUSY_BLOCKS: Final = 128
+"""Blocks an image from which a large GPU is busy with batch 1."""
+_TILES: Final = ((8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 2), (1, 1))
+_STAGED_QUADS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchGeometry:
+    """Grid and block of one launch; the grid grows with the number of images.
+
+    Args:
+        images_per_step: images that ``blocks_per_step`` blocks along x take.
+        blocks_per_step: see above.
+        grid_y: blocks along y.
+        threads: of one block, all along x.
+        shared_bytes: static shared memory of one block.
+    """
+
+    images_per_step: int
+    blocks_per_step: int
+    grid_y: int
+    threads: int
+    shared_bytes: int
+
+    def grid(self, images: int) -> tuple[int, int, int]:
+        """Return the grid for ``images``."""
+        return (-(-images // self.images_per_step) * self.blocks_per_step, self.grid_y, 1)
+
+    @property
+    def block(self) -> tuple[int, int, int]:
+        """Return the block."""
+        return (self.threads, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """The rectangle of one layer's result that a block makes, and the sums it needs for that.
+
+    Args:
+        out_rows: of the result, after pooling.
+        out_columns: see above.
+        rows: of sums, before pooling.
+        columns: see above.
+        tiles_y: tiles that cover the result.
+        tiles_x: see above.
+        pixels_per_thread: sums that one thread holds at a time.
+        warps: of the block; all threads of a warp work on the same pixels.
+        patch_rows: of the input that lie under the sums.
+        patch_columns: see above.
+    """
+
+    out_rows: int
+    out_columns: int
+    rows: int
+    columns: int
+    tiles_y: int
+    tiles_x: int
+    pixels_per_thread: int
+    warps: int
+    patch_rows: int
+    patch_columns: int
+
+    @property
+    def tiles(self) -> int:
+        """Return the number of blocks along x for one image."""
+        return self.tiles_y * self.tiles_x
+
+    @property
+    def pixels(self) -> int:
+        """Return the number of sums."""
+        return self.rows * self.columns
+
+    @property
+    def out_pixels(self) -> int:
+        """Return the number of results."""
+        return self.out_rows * self.out_columns
+
+    @property
+    def pixel_slots(self) -> int:
+        """Return the number of sums that all rounds of the block can take."""
+        round_pixels = self.warps * self.pixels_per_thread
+        return -(-self.pixels // round_pixels) * round_pixels
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of the block."""
+        return self.warps * WARP
+
+    @property
+    def patch_pixels(self) -> int:
+        """Return the pixels of the input under the tile."""
+        return self.patch_rows * self.patch_columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileProblem:
+    """What a tile has to cover: the window and the pool of a layer, its result, its groups of 32 channels."""
+
+    window: Window
+    pool: Window | None
+    out_size: tuple[int, int]
+    grid_y: int
+
+    def tile(self, rows: int, columns: int) -> Tile:
+        """Return the tile of about ``rows`` x ``columns`` sums."""
+        step = self.pool.stride if self.pool else (1, 1)
+        out_rows = min(max(1, rows // step[0]), self.out_size[0])
+        out_columns = min(max(1, columns // step[1]), self.out_size[1])
+        sum_rows, sum_columns = out_rows, out_columns
+        if self.pool is not None:
+            sum_rows, sum_columns = covered(self.pool, out_rows, out_columns)
+        pixels = sum_rows * sum_columns
+        per_thread = 8 if pixels >= 32 else 4
+        patch_rows, patch_columns = covered(self.window, sum_rows, sum_columns)
+        return Tile(
+            out_rows=out_rows,
+            out_columns=out_columns,
+            rows=sum_rows,
+            columns=sum_columns,
+            tiles_y=-(-self.out_size[0] // out_rows),
+            tiles_x=-(-self.out_size[1] // out_columns),
+            pixels_per_thread=per_thread,
+            warps=min(MAX_WARPS, -(-pixels // per_thread)),
+            patch_rows=patch_rows,
+            patch_columns=patch_columns,
+        )
+
+    def candidates(self) -> tuple[Tile, ...]:
+        """Return the tiles to choose from, from large to small."""
+        return tuple(dict.fromkeys(self.tile(rows, columns) for rows, columns in _TILES))
+
+
+def covered(window: Window, rows: int, columns: int) -> tuple[int, int]:
+    """Return the rows and columns that ``rows`` x ``columns`` positions of ``window`` look at."""
+    return (
+        (rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1,
+        (columns - 1) * window.stride[1] + (window.kernel[1] - 1) * window.dilation[1] + 1,
+    )
+
+
+def choose_tile(problem: TileProblem, bytes_per_patch_pixel: int) -> Tile:
+    """Return the largest tile that fits shared memory and keeps a large GPU busy with one image.
+
+    Where no tile gives enough blocks, the one of at least eight sums that gives most; where none fits, the
+    smallest: its kernel reads the input in place.
+    """
+    fitting = [
+        tile
+        for tile in problem.candidates()
+        if tile.patch_pixels * bytes_per_patch_pixel + tile.pixel_slots * 4 <= SHARED_LIMIT_BYTES
+    ]
+    if not fitting:
+        return problem.candidates()[-1]
+    busy = [tile for tile in fitting if tile.tiles * problem.grid_y >= BUSY_BLOCKS]
+    if busy:
+        return busy[0]
+    wide = [tile for tile in fitting if tile.pixels >= 8]
+    return wide[-1] if wide else fitting[0]
+
+
+def staged_planes(tile: Tile, planes: int) -> int:
+    """Return how many planes of 128 channels fit shared memory at a time; 0 where not even one does."""
+    room = SHARED_LIMIT_BYTES - tile.pixel_slots * 4
+    return min(planes, room // (tile.patch_pixels * 16))
+
+
+def staged_quads(quads: int) -> int:
+    """Return how many words of four bytes an integer layer stages at a time, a multiple of four."""
+    return min(-(-quads // 4) * 4, _STAGED_QUADS)
+
+
+def map_geometry(threads_per_image: int) -> LaunchGeometry:
+    """Return the geometry of an element-wise kernel."""
+    return LaunchGeometry(
+        images_per_step=1,
+        blocks_per_step=max(1, -(-threads_per_image // MAP_THREADS)),
+        grid_y=1,
+        threads=MAP_THREADS,
+        shared_bytes=0,
+    )
+
+
+def tile_geometry(tile: Tile, grid_y: int, shared_bytes: int) -> LaunchGeometry:
+    """Return the geometry of a layer that works in tiles of one image."""
+    return LaunchGeometry(
+        images_per_step=1,
+        blocks_per_step=tile.tiles,
+        grid_y=grid_y,
+        threads=tile.threads,
+        shared_bytes=shared_bytes,
+    )
+
+
+def row_geometry(grid_y: int, shared_bytes: int) -> LaunchGeometry:
+    """Return the geometry of a dense layer."""
+    return LaunchGeometry(
+        images_per_step=ROW_IMAGES,
+        blocks_per_step=1,
+        grid_y=grid_y,
+        threads=ROW_THREADS,
+        shared_bytes=shared_bytes,
+    )

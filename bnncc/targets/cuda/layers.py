@@ -1,0 +1,218 @@
+"""Kernels of layers: binary, integer and float windows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnncc.codegen.ctext import c_float
+from bnncc.ir.kernel import FloatLayer, IntegerLayer, KernelOp, KernelProgram, StoreSigns, XnorLayer
+from bnncc.ir.types import Elem
+from bnncc.targets.cuda import args, describe, launch
+from bnncc.targets.cuda.plan import (
+    C_TYPES,
+    IMAGES,
+    PLANE_BITS,
+    KernelPlan,
+    Parameter,
+    ceil_div,
+    constant,
+    declarations,
+    packed_form,
+    reads,
+    writes,
+)
+from bnncc.targets.cuda.store import group_count, store_args, store_parameters, stored_groups
+
+_DOT4 = {Elem.U8: "bnncc_dot4_u8", Elem.I8: "bnncc_dot4_i8"}
+
+
+def xnor_plan(program: KernelProgram, node: XnorLayer, name: str) -> KernelPlan:
+    """Return the kernel of a binary layer (tier popc)."""
+    parameters = (
+        reads("x", "uint4", node.x),
+        constant("weight", "uint4", program, node.weight),
+        *store_parameters(program, node),
+    )
+    if _is_row_layer(node):
+        return _xnor_dense(program, node, name, (*parameters, IMAGES))
+    return _xnor_conv(program, node, name, parameters)
+
+
+def _xnor_dense(
+    program: KernelProgram, node: XnorLayer, name: str, parameters: tuple[Parameter, ...]
+) -> KernelPlan:
+    form = packed_form(node.x.type)
+    geometry = launch.row_geometry(stored_groups(node), launch.ROW_PARTIAL_BYTES)
+    lines = ("tier popc: a lane is an output, a block 32 outputs of 8 images; 8 warps share the inputs",)
+    template_args = args.XnorDenseArgs(
+        comment=_comment(program, node, lines, geometry),
+        name=name,
+        parameters=declarations(parameters),
+        vectors=form.vectors,
+        groups=group_count(node.outputs),
+        x_layout=form.function,
+        x_step=form.vector_step,
+        x_image_step=form.image_step,
+        store=store_args(node),
+    )
+    return KernelPlan(template_args, parameters, geometry)
+
+
+def _xnor_conv(
+    program: KernelProgram, node: XnorLayer, name: str, parameters: tuple[Parameter, ...]
+) -> KernelPlan:
+    form = packed_form(node.x.type)
+    height, width = node.x.type.spatial
+    planes = ceil_div(node.x.type.channels, PLANE_BITS)
+    tile = launch.choose_tile(_problem(node), bytes_per_patch_pixel=16)
+    staged = launch.staged_planes(tile, planes)
+    words_bytes = tile.pixel_slots * 4 if isinstance(node.store, StoreSigns) else 0
+    shared = staged * tile.patch_pixels * 16 + words_bytes
+    geometry = launch.tile_geometry(tile, stored_groups(node), shared)
+    template_args = args.XnorConvArgs(
+        comment=_comment(program, node, _tile_lines("popc", tile), geometry),
+        name=name,
+        parameters=declarations(parameters),
+        height=height,
+        width=width,
+        window=node.window,
+        planes=planes,
+        groups=group_count(node.outputs),
+        tile=tile,
+        staged_planes=staged,
+        x_layout=form.function,
+        x_step=form.vector_step,
+        store=store_args(node),
+    )
+    return KernelPlan(template_args, parameters, geometry)
+
+
+def integer_plan(program: KernelProgram, node: IntegerLayer, name: str) -> KernelPlan:
+    """Return the kernel of a layer on bytes (dp4a)."""
+    x_type = C_TYPES[node.x.type.elem]
+    parameters = (
+        reads("x", x_type, node.x),
+        constant("weight", "int", program, node.weight),
+        *store_parameters(program, node),
+    )
+    if _is_row_layer(node):
+        return _integer_dense(program, node, name, (*parameters, IMAGES))
+    return _integer_conv(program, node, name, parameters)
+
+
+def _integer_dense(
+    program: KernelProgram, node: IntegerLayer, name: str, parameters: tuple[Parameter, ...]
+) -> KernelPlan:
+    quads = ceil_div(node.fan_in, 4)
+    staged = launch.staged_quads(quads)
+    shared = launch.ROW_IMAGES * staged * 4 + launch.ROW_PARTIAL_BYTES
+    geometry = launch.row_geometry(stored_groups(node), shared)
+    lines = ("dp4a: a lane is an output, a block 32 outputs of 8 images; 8 warps share the inputs",)
+    template_args = args.IntegerDenseArgs(
+        comment=_comment(program, node, lines, geometry),
+        name=name,
+        parameters=declarations(parameters),
+        fan_in=node.fan_in,
+        quads=quads,
+        staged_quads=staged,
+        groups=group_count(node.outputs),
+        dot4=_DOT4[node.x.type.elem],
+        store=store_args(node),
+    )
+    return KernelPlan(template_args, parameters, geometry)
+
+
+def _integer_conv(
+    program: KernelProgram, node: IntegerLayer, name: str, parameters: tuple[Parameter, ...]
+) -> KernelPlan:
+    height, width = node.x.type.spatial
+    quads = ceil_div(node.fan_in, 4)
+    staged = launch.staged_quads(quads)
+    tile = launch.choose_tile(_problem(node), bytes_per_patch_pixel=0)
+    words_bytes = tile.pixel_slots * 4 if isinstance(node.store, StoreSigns) else 0
+    shared = tile.warps * tile.pixels_per_thread * staged * 4 + words_bytes
+    geometry = launch.tile_geometry(tile, stored_groups(node), shared)
+    template_args = args.IntegerConvArgs(
+        comment=_comment(program, node, _tile_lines("dp4a", tile), geometry),
+        name=name,
+        parameters=declarations(parameters),
+        height=height,
+        width=width,
+        window=node.window,
+        channels=node.x.type.channels,
+        quads=quads,
+        staged_quads=staged,
+        groups=group_count(node.outputs),
+        tile=tile,
+        x_type=C_TYPES[node.x.type.elem],
+        dot4=_DOT4[node.x.type.elem],
+        store=store_args(node),
+    )
+    return KernelPlan(template_args, parameters, geometry)
+
+
+def float_plan(program: KernelProgram, node: FloatLayer, name: str) -> KernelPlan:
+    """Return the kernel of a layer on floats."""
+    height, width = node.x.type.spatial
+    sums_h, sums_w = node.window.output_size(height, width)
+    blocks = ceil_div(sums_h * sums_w, launch.ROW_IMAGES)
+    geometry = launch.LaunchGeometry(
+        images_per_step=1,
+        blocks_per_step=blocks,
+        grid_y=group_count(node.outputs),
+        threads=launch.MAP_THREADS,
+        shared_bytes=0,
+    )
+    parameters = (
+        reads("x", "float", node.x),
+        constant("weight", "unsigned" if node.is_binary else "float", program, node.weight),
+        writes("float", node.result),
+    )
+    template_args = args.FloatWindowArgs(
+        comment=_comment(
+            program, node, ("a thread makes one sum, a warp 32 channels of one pixel",), geometry
+        ),
+        name=name,
+        parameters=declarations(parameters),
+        height=height,
+        width=width,
+        window=node.window,
+        channels=node.x.type.channels,
+        outputs=node.outputs,
+        sums_w=sums_w,
+        sums=sums_h * sums_w,
+        blocks=blocks,
+        is_binary=node.is_binary,
+        is_padding_skipped=node.pad_value == 0,
+        pad_value=c_float(np.float32(node.pad_value)),
+        weight_words=ceil_div(node.outputs, 32),
+    )
+    return KernelPlan(template_args, parameters, geometry)
+
+
+def _is_row_layer(node: XnorLayer | IntegerLayer) -> bool:
+    """Return whether the layer is one dense product an image."""
+    has_pool = isinstance(node.store, StoreSigns) and node.store.pool is not None
+    return describe.is_dense(node.window, node.x.type) and not has_pool
+
+
+def _problem(node: XnorLayer | IntegerLayer) -> launch.TileProblem:
+    return launch.TileProblem(
+        window=node.window,
+        pool=node.store.pool if isinstance(node.store, StoreSigns) else None,
+        out_size=node.result.type.spatial,
+        grid_y=stored_groups(node),
+    )
+
+
+def _tile_lines(tier: str, tile: launch.Tile) -> tuple[str, ...]:
+    return (
+        f"tier {tier}: a lane is a channel, a block 32 channels of {tile.rows}x{tile.columns} sums, "
+        f"a thread {tile.pixels_per_thread} sums",
+    )
+
+
+def _comment(
+    program: KernelProgram, node: KernelOp, lines: tuple[str, ...], geometry: launch.LaunchGeometry
+) -> str:
+    return describe.kernel_comment(node, lines, geometry, describe.traffic_of(program, node))

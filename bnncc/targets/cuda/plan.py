@@ -1,0 +1,94 @@
+"""One kernel to be: its template arguments, its parameters and where their values come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bnncc.codegen.render import TemplateArgs
+from bnncc.ir.kernel import KernelProgram
+from bnncc.ir.types import ConstRef, Elem, Layout, TensorType, Value
+from bnncc.targets.cuda.artifact import Argument, ConstantArgument, ImagesArgument, ValueArgument
+from bnncc.targets.cuda.launch import LaunchGeometry
+
+PLANE_BITS: Final = 128
+C_TYPES: Final = {
+    Elem.SIGN: "signed char",
+    Elem.U8: "unsigned char",
+    Elem.I8: "signed char",
+    Elem.I32: "int",
+    Elem.U32: "unsigned",
+    Elem.F32: "float",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a kernel: its declaration in C, and its argument at launch."""
+
+    declaration: str
+    argument: Argument
+
+
+IMAGES: Final = Parameter("int images", ImagesArgument())
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPlan:
+    """A kernel before it is text."""
+
+    args: TemplateArgs
+    parameters: tuple[Parameter, ...]
+    geometry: LaunchGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class PackedForm:
+    """How the packed signs of one type are found: the layout's function, vectors an image, their steps."""
+
+    function: str
+    vectors: int
+    vector_step: int
+    image_step: int
+
+    @property
+    def word_step(self) -> int:
+        """Return the distance of two vectors of an image in words."""
+        return self.vector_step * 4
+
+
+def packed_form(tensor: TensorType) -> PackedForm:
+    """Return how signs of ``tensor`` are found in memory."""
+    height, width = tensor.spatial
+    vectors = ceil_div(tensor.channels, PLANE_BITS) * height * width
+    if tensor.layout is Layout.ROWS8X128:
+        return PackedForm("bnncc_rows8x128", vectors, 8, 1)
+    assert tensor.layout is Layout.PLANES128, f"the CUDA target has no layout {tensor.layout}"
+    return PackedForm("bnncc_planes128", vectors, 1, vectors)
+
+
+def reads(name: str, c_type: str, value: Value) -> Parameter:
+    """Return the parameter that points to a value the kernel reads."""
+    return Parameter(f"const {c_type} *__restrict__ {name}", ValueArgument(value.name))
+
+
+def writes(c_type: str, value: Value) -> Parameter:
+    """Return the parameter that points to the value the kernel makes, called ``y``."""
+    return Parameter(f"{c_type} *__restrict__ y", ValueArgument(value.name))
+
+
+def constant(name: str, c_type: str, program: KernelProgram, ref: ConstRef) -> Parameter:
+    """Return the parameter that points to a constant of the blob."""
+    return Parameter(
+        f"const {c_type} *__restrict__ {name}", ConstantArgument(program.slice(ref).offset_bytes)
+    )
+
+
+def declarations(parameters: tuple[Parameter, ...]) -> str:
+    """Return the parameter list of the kernel."""
+    return ",\n    ".join(parameter.declaration for parameter in parameters)
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Return ``a / b`` rounded up."""
+    return -(-a // b)

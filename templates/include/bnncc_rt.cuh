@@ -1,0 +1,62 @@
+// bnncc_rt.cuh: the device functions that the generated kernels share.
+// It includes no header, so that nvcc and NVRTC both compile it as it stands.
+
+// Signs lie in vectors of 128 bits; these give the index of an image's first vector. In PLANES128 the next
+// vector of the same image follows at once; in ROWS8X128 it is eight further on: eight images stand together.
+__device__ __forceinline__ size_t bnncc_planes128(int image, int vectors)
+{
+    return (size_t)image * vectors;
+}
+
+__device__ __forceinline__ size_t bnncc_rows8x128(int image, int vectors)
+{
+    return (size_t)(image / 8) * vectors * 8 + image % 8;
+}
+
+// How many of 128 signs differ. A dot product of K signs is K - 2 * mismatches.
+__device__ __forceinline__ int bnncc_mismatches(uint4 a, uint4 b)
+{
+    return __popc(a.x ^ b.x) + __popc(a.y ^ b.y) + __popc(a.z ^ b.z) + __popc(a.w ^ b.w);
+}
+
+// The bit of one channel in a 128-bit vector.
+__device__ __forceinline__ bool bnncc_bit(const unsigned *vector, int channel)
+{
+    return (vector[channel / 32 % 4] >> (channel % 32)) & 1u;
+}
+
+// sum + the dot product of four bytes with four signed bytes; the first four unsigned or signed.
+__device__ __forceinline__ int bnncc_dot4_u8(unsigned x, int weight, int sum)
+{
+    int result;
+    asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(result) : "r"(x), "r"(weight), "r"(sum));
+    return result;
+}
+
+__device__ __forceinline__ int bnncc_dot4_i8(unsigned x, int weight, int sum)
+{
+    int result;
+    asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(result) : "r"(x), "r"(weight), "r"(sum));
+    return result;
+}
+
+// fl32(fl32(scale * x) + shift): two roundings, never one fused multiply-add.
+__device__ __forceinline__ float bnncc_affine(float x, float scale, float shift)
+{
+    return __fadd_rn(__fmul_rn(scale, x), shift);
+}
+
+// Mismatches of one output channel a lane with IMAGES rows of x: vectors first, first + step, ...
+// The weights of 32 channels stand side by side, so a warp reads 512 bytes at once.
+template <int IMAGES, int IMAGE_STEP, int VECTOR_STEP>
+__device__ __forceinline__ void bnncc_xnor_rows(const uint4 *__restrict__ x, const uint4 *__restrict__ weight,
+                                                int first, int vectors, int step, int *mismatches)
+{
+#pragma unroll 2
+    for (int v = first; v < vectors; v += step) {
+        const uint4 w = weight[v * 32];
+#pragma unroll
+        for (int i = 0; i < IMAGES; ++i)
+            mismatches[i] += bnncc_mismatches(w, x[(size_t)i * IMAGE_STEP + v * VECTOR_STEP]);
+    }
+}
