@@ -83,8 +83,8 @@ class RunState:
 def save_state(folder: Path, state: RunState) -> None:
     """Write ``state.safetensors``, and ``state.json`` for people to read.
 
-    The JSON travels inside the safetensors file too, and that copy is the one that counts: two files cannot be
-    replaced at once.
+    The JSON travels inside the safetensors file too, and that copy counts: two files cannot be replaced at
+    once.
     """
     text = json.dumps({"schema": _SCHEMA, **state.facts}, sort_keys=True)
     write_atomically(folder / "state.safetensors", save_tensors(dict(state.tensors), {_STATE_KEY: text}))

@@ -35,5 +35,6 @@ def draw_curves(history: Sequence[EpochRecord], title: str) -> bytes:
     flips.set(title="binary weights that changed sign, %", xlabel="epoch")
     figure.suptitle(title)
     target = io.BytesIO()
-    canvas.print_png(target)
+    # matplotlib leaves its canvas without types.
+    canvas.print_png(target)  # type: ignore[no-untyped-call]
     return target.getvalue()

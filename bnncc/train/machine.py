@@ -55,7 +55,7 @@ def choose_dtype(precision: Precision, graph: nn.NnGraph, device: torch.device) 
 
 def _has_native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return _CPU_FACTS.is_file() and "avx512_bf16" in _CPU_FACTS.read_text()
 
 

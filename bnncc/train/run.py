@@ -1,0 +1,183 @@
+"""One run in memory: network, optimizer, images, position; and its state as a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnncc.data import Split
+from bnncc.diagnostics import DataError, VerificationError
+from bnncc.ir.train_spec import TrainSpec
+from bnncc.train.checkpoint import RunState, generator_tensors, restore_generators
+from bnncc.train.feed import Feed
+from bnncc.train.losses import loss_of
+from bnncc.train.module import BnnModule
+from bnncc.train.optim import Trained, clip_latent, optimizer_tensors, restore_optimizer, set_rate
+from bnncc.train.progress import EpochRecord
+from bnncc.train.schedules import Course, learning_rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a run is made of; the objects change, the run keeps them.
+
+    Args:
+        watched: images that every epoch is judged by, and what they are called.
+        generator: of augmentations.
+    """
+
+    module: BnnModule
+    optimizer: torch.optim.Optimizer
+    trained: tuple[Trained, ...]
+    feed: Feed
+    watched: Split
+    watched_name: str
+    generator: torch.Generator
+    device: torch.device
+    spec: TrainSpec
+    identity: Mapping[str, Any]
+
+    @property
+    def course(self) -> Course:
+        """Return the length of the run."""
+        return Course(epochs=self.spec.epochs, steps_per_epoch=self.feed.steps)
+
+
+@dataclass(slots=True, kw_only=True)
+class Position:
+    """How far a run is. It changes at every step.
+
+    Args:
+        epoch: finished epochs.
+        step: finished steps of the epoch that is under way.
+        loss_sum, hits: over those steps, on the device.
+        signs_before: signs of the binary weights when the epoch began.
+        best_epoch: the one whose weights are kept, 0 before there is one.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    hits: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    signs_before: dict[str, Tensor] = field(default_factory=dict)
+    history: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int = 0
+
+    def begin_epoch(self, parts: Parts) -> None:
+        """Forget the sums of the last epoch."""
+        self.step = 0
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=parts.device)
+        self.hits = torch.zeros((), dtype=torch.int64, device=parts.device)
+        self.signs_before = {
+            item.name: item.parameter.detach() >= 0 for item in parts.trained if item.is_latent
+        }
+
+
+def train_step(parts: Parts, position: Position, images: Tensor, labels: Tensor) -> float:
+    """Make one step and return its learning rate."""
+    number = position.epoch * parts.feed.steps + position.step
+    rate = learning_rate(parts.spec.schedule, parts.spec.optimizer.lr, number, parts.course)
+    set_rate(parts.optimizer, rate)
+    scores = parts.module(images)[0]
+    loss = loss_of(parts.spec.loss, scores, labels)
+    parts.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without a type
+    parts.optimizer.step()
+    clip_latent(parts.trained, parts.spec.weight_clip)
+    position.loss_sum += loss.detach()
+    position.hits += (scores.detach().argmax(1) == labels).sum()
+    position.step += 1
+    return rate
+
+
+def require_finite(parts: Parts, position: Position, *, check_parameters: bool) -> None:
+    """Stop a run that has diverged, before a checkpoint could be overwritten.
+
+    Raises:
+        VerificationError: if the loss, or a parameter, is not finite.
+    """
+    culprit = "" if math.isfinite(position.loss_sum.item()) else "the loss"
+    if check_parameters and not culprit:
+        broken = (n for n, s in _named(parts) if not bool(torch.isfinite(s).all()))
+        culprit = next((f"'{name}'" for name in broken), "")
+    if culprit:
+        kept = (
+            f"the weights after epoch {position.epoch} are kept" if position.epoch else "nothing is kept yet"
+        )
+        raise VerificationError(
+            f"Training diverged: {culprit} is not finite in epoch {position.epoch + 1}, "
+            f"step {position.step}; {kept}. Lower the learning rate of the train block."
+        )
+
+
+def _named(parts: Parts) -> list[tuple[str, Tensor]]:
+    return [(ref.name, slot.tensor) for ref, slot in parts.module.slots.items()]
+
+
+def flipped_fraction(parts: Parts, position: Position) -> float:
+    """Return the fraction of binary weights whose sign is another than when the epoch began."""
+    changed = total = 0
+    for item in parts.trained:
+        if item.is_latent:
+            changed += int((position.signs_before[item.name] != (item.parameter.detach() >= 0)).sum())
+            total += item.parameter.numel()
+    return changed / max(total, 1)
+
+
+def state_of(parts: Parts, position: Position) -> RunState:
+    """Return everything the run needs to continue from here to the same bits."""
+    tensors = {f"weight/{name}": value for name, value in parts.module.weights().items()}
+    optimizer = optimizer_tensors(parts.optimizer, parts.trained)
+    tensors.update({f"optimizer/{name}": value for name, value in optimizer.items()})
+    tensors.update(generator_tensors(parts.generator, parts.device))
+    tensors["epoch/loss_sum"] = position.loss_sum.cpu().reshape(1)
+    tensors["epoch/hits"] = position.hits.cpu().reshape(1)
+    for name, signs in position.signs_before.items():
+        tensors[f"epoch/signs/{name}"] = signs.cpu()
+    facts = {
+        "epoch": position.epoch,
+        "step": position.step,
+        "best_epoch": position.best_epoch,
+        "history": [asdict(record) for record in position.history],
+        "identity": dict(parts.identity),
+    }
+    return RunState(facts=facts, tensors=tensors)
+
+
+def take_up(parts: Parts, state: RunState) -> Position:
+    """Put ``state`` into the objects of the run and return its position.
+
+    Raises:
+        DataError: if it is the state of another run.
+    """
+    _require_same_run(state.facts["identity"], parts.identity)
+    parts.module.set_weights(_below(state.tensors, "weight/"))
+    restore_optimizer(parts.optimizer, parts.trained, _below(state.tensors, "optimizer/"))
+    restore_generators(state.tensors, parts.generator, parts.device)
+    return Position(
+        epoch=state.facts["epoch"],
+        step=state.facts["step"],
+        loss_sum=state.tensors["epoch/loss_sum"][0].to(parts.device),
+        hits=state.tensors["epoch/hits"][0].to(parts.device),
+        signs_before={n: t.to(parts.device) for n, t in _below(state.tensors, "epoch/signs/").items()},
+        history=[EpochRecord(**record) for record in state.facts["history"]],
+        best_epoch=state.facts["best_epoch"],
+    )
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _require_same_run(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for key in sorted(found.keys() | wanted.keys()):
+        if found.get(key) != wanted.get(key):
+            raise DataError(
+                f"The run cannot be resumed: its {key} was {found.get(key)}, and now is {wanted.get(key)}. "
+                "Start a new run, or give the same source, data and options."
+            )
