@@ -1,4 +1,4 @@
-"""Where signs live as packed words."""
+"""Where bits lie: every sign value gets the layout that its readers work on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from bnncc.passes.rewrite import Names, with_operands
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignLayouts:
-    """Pack every sign value; the caller's arrays stay plain.
+    """Pack signs.
 
-    Before::  %a = bit.layer(x=%image, ...) : sign[128, 32, 32]
-    After::   %a = bit.layer(x=%image, ...) : sign[128, 32, 32] planes128
+    Before::  %s = bit.layer(x=%image, ...) : sign[20, 8, 8]
+    After::   %s = bit.layer(x=%image, ...) : sign[20, 8, 8] nhwc_words64
 
-    A value that only dense layers read takes the layout ``rows``, any other the layout ``spatial``. Inputs
-    and outputs that are signs get a `bit.ChangeLayout` between the caller's array and the packed words.
-    Comes last: the layout is storage, not meaning, and no other pass looks at it.
+    Binary dense layers read ``rows``, `bit.Affine` reads PLAIN, everything else ``spatial``; inputs and
+    outputs of the graph stay PLAIN. Where a value is stored otherwise than a reader needs it, a
+    `bit.ChangeLayout` stands between.
+
+    Args:
+        spatial: the layout of signs that convolutions and element-wise operations read.
+        rows: the layout of signs that only dense layers read.
     """
 
     name: ClassVar[str] = "assign-layouts"
@@ -28,53 +32,76 @@ class AssignLayouts:
     rows: Layout
 
     def run(self, graph: bit.BitGraph) -> bit.BitGraph:
-        """Return the graph with a packed layout on every sign value between inputs and outputs."""
-        only_dense = _read_by_dense_only(graph)
+        """Return the graph with a layout on every sign value."""
         names = Names.of(graph)
-        work = _Relabelling()
-        for value in graph.inputs:
-            if value.type.elem is Elem.SIGN:
-                packed = Value(names.fresh(f"{value.name}.packed"), self._packed(value, only_dense))
-                work.nodes.append(bit.ChangeLayout(result=packed, x=value))
-                work.values[value.name] = packed
+        placement = _Placement(layouts=self, names=names, stored={v.name: v for v in graph.inputs})
+        homes = self._homes(graph)
         for node in graph.nodes:
-            moved = with_operands(node, work.values)
+            placement.place(node, homes.get(node.result.name, Layout.PLAIN))
+        outputs = tuple(
+            Output(output.name, placement.read(output.value, Layout.PLAIN)) for output in graph.outputs
+        )
+        placed = replace(graph, nodes=tuple(placement.nodes), outputs=outputs)
+        return graph if placed == graph else placed
+
+    def wanted(self, reader: bit.BitOp) -> Layout:
+        """Return the layout in which ``reader`` needs its sign operands."""
+        match reader:
+            case bit.Layer(window=None) | bit.Dense():
+                return self.rows
+            case bit.Affine():
+                return Layout.PLAIN
+            case _:
+                return self.spatial
+
+    def _homes(self, graph: bit.BitGraph) -> dict[str, Layout]:
+        """Return the layout in which each sign value is first stored."""
+        wanted: dict[str, set[Layout]] = {}
+        for node in graph.nodes:
+            for value in operands(node):
+                wanted.setdefault(value.name, set()).add(self.wanted(node))
+        homes: dict[str, Layout] = {}
+        for node in graph.nodes:
+            name = node.result.name
             if node.result.type.elem is Elem.SIGN:
-                result = Value(node.result.name, self._packed(node.result, only_dense))
-                moved = replace(moved, result=result)
-                work.values[result.name] = result
-            work.nodes.append(moved)
-        outputs = tuple(work.unpacked(output, names) for output in graph.outputs)
-        if not work.values:
-            return graph
-        return replace(graph, nodes=tuple(work.nodes), outputs=outputs)
-
-    def _packed(self, value: Value, only_dense: frozenset[str]) -> TensorType:
-        return replace(value.type, layout=self.rows if value.name in only_dense else self.spatial)
+                is_free = isinstance(node, (bit.Layer, bit.Threshold, bit.Sign))
+                only_rows = is_free and wanted.get(name) == {self.rows}
+                homes[name] = self.rows if only_rows else self.spatial
+        return homes
 
 
-@dataclass(frozen=True, slots=True)
-class _Relabelling:
-    """The nodes made so far, and the packed value of each sign value."""
+@dataclass(slots=True, kw_only=True)
+class _Placement:
+    """What has been placed so far: where each value is stored, and its copies in other layouts."""
 
+    layouts: AssignLayouts
+    names: Names
+    stored: dict[str, Value]
     nodes: list[bit.BitOp] = field(default_factory=list)
-    values: dict[str, Value] = field(default_factory=dict)
+    copies: dict[tuple[str, Layout], Value] = field(default_factory=dict)
 
-    def unpacked(self, output: Output, names: Names) -> Output:
-        """Return ``output`` as the caller reads it."""
-        packed = self.values.get(output.value.name)
-        if packed is None:
-            return output
-        plain = Value(names.fresh(f"{packed.name}.plain"), replace(packed.type, layout=Layout.PLAIN))
-        self.nodes.append(bit.ChangeLayout(result=plain, x=packed))
-        return Output(output.name, plain)
+    def place(self, node: bit.BitOp, home: Layout) -> None:
+        """Append ``node`` with its operands as it needs them, and its result in ``home``."""
+        wanted = self.layouts.wanted(node)
+        seen = {value.name: self.read(value, wanted) for value in operands(node)}
+        result = _in_layout(node.result, home)
+        self.nodes.append(replace(with_operands(node, seen), result=result))
+        self.stored[result.name] = result
+
+    def read(self, value: Value, layout: Layout) -> Value:
+        """Return ``value`` as stored, or a copy in ``layout`` if it holds signs stored otherwise."""
+        stored = self.stored[value.name]
+        if stored.type.elem is not Elem.SIGN or stored.type.layout is layout:
+            return stored
+        if (value.name, layout) not in self.copies:
+            copy = Value(self.names.fresh(f"{value.name}.{layout.value}"), stored.type)
+            change = bit.ChangeLayout(result=_in_layout(copy, layout), x=stored)
+            self.nodes.append(change)
+            self.copies[value.name, layout] = change.result
+        return self.copies[value.name, layout]
 
 
-def _read_by_dense_only(graph: bit.BitGraph) -> frozenset[str]:
-    """Return the names of the values that dense layers read and nothing else does."""
-    by_dense: set[str] = set()
-    by_others = {output.value.name for output in graph.outputs}
-    for node in graph.nodes:
-        is_dense = isinstance(node, bit.Layer) and node.window is None
-        (by_dense if is_dense else by_others).update(value.name for value in operands(node))
-    return frozenset(by_dense - by_others)
+def _in_layout(value: Value, layout: Layout) -> Value:
+    if value.type.elem is not Elem.SIGN:
+        return value
+    return Value(value.name, TensorType(value.type.elem, value.type.shape, layout))

@@ -1,0 +1,1 @@
+"""Facts about graphs: ranges of integers, lifetimes of values, cost of layers."""
