@@ -1,0 +1,217 @@
+"""Running the C target: build with the host's compiler, load with ctypes, call without copying."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache as memoized
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bnncc.diagnostics import DataError, InternalError, PlatformError
+from bnncc.runtime.executable import NUMPY_DTYPES, Array
+from bnncc.targets.c.artifact import ABI_VERSION, ALIGN_BYTES, CArtifact, CPort
+from bnncc.targets.c.forms import MACHINES, CMachine, machine_of_macros
+from bnncc.toolchain.build_cache import BuildCache
+from bnncc.toolchain.host_compiler import HostCompiler, HostCompilerError, find_c_compiler, run_compiler
+
+NATIVE: Final = "native"
+_FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
+_ERRORS: Final = {
+    1: "a pointer is NULL",
+    2: "weights or workspace are not aligned",
+    3: "this processor lacks instructions that the code was compiled for",
+}
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def machine_named(name: str, compiler: HostCompiler | None = None) -> CMachine:
+    """Return the machine that ``--march`` names; ``native`` is this one, by what its compiler says.
+
+    Raises:
+        PlatformError: there is no machine of that name, or no compiler to ask.
+    """
+    if name == NATIVE:
+        return host_machine(compiler or find_c_compiler())
+    if name not in MACHINES:
+        raise PlatformError(f"the C target knows no machine '{name}'; choose {', '.join((NATIVE, *MACHINES))}")
+    return MACHINES[name]
+
+
+@memoized
+def host_machine(compiler: HostCompiler) -> CMachine:
+    """Return the best machine whose instructions this one has; ``generic`` where the compiler cannot tell."""
+    with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+        (Path(folder) / "empty.c").write_text("", encoding="utf-8")
+        arguments = ("-march=native", "-dM", "-E", "empty.c", "-o", "macros.txt")
+        try:
+            run_compiler(compiler, arguments, cwd=Path(folder))
+        except HostCompilerError:
+            return MACHINES["generic"]
+        return machine_of_macros((Path(folder) / "macros.txt").read_text(encoding="utf-8"))
+
+
+def build_library(
+    artifact: CArtifact,
+    compiler: HostCompiler | None = None,
+    cache: BuildCache | None = None,
+    extra_flags: tuple[str, ...] = (),
+) -> Path:
+    """Return the shared library of ``artifact``, from the cache where it is there.
+
+    Raises:
+        PlatformError: there is no compiler.
+        HostCompilerError: the generated source does not compile.
+    """
+    sources = tuple((item.name, item.text) for item in artifact.files)
+    flags = (*_FLAGS, *artifact.flags, *extra_flags)
+    found = compiler or find_c_compiler()
+    return (cache or BuildCache.default()).shared_library(found, sources, flags, name="model.so")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NativeExecutable:
+    """A network as a loaded C library; ``run`` may be called from many threads at once."""
+
+    artifact: CArtifact
+    _library: ctypes.CDLL
+    _weights: Bytes
+    _workspaces: deque[Bytes] = field(default_factory=deque)
+
+    @staticmethod
+    def load(
+        artifact: CArtifact,
+        blob: bytes,
+        *,
+        compiler: HostCompiler | None = None,
+        cache: BuildCache | None = None,
+        library: Path | None = None,
+    ) -> NativeExecutable:
+        """Return ``artifact`` compiled and loaded.
+
+        Args:
+            artifact: of the C target.
+            blob: the weights, as ``KernelProgram.blob`` gives them.
+            compiler: that builds; None for the host's.
+            cache: of built libraries; None for the user's.
+            library: built before from this artifact: no compiler is needed then.
+
+        Raises:
+            PlatformError: there is no compiler, or the library does not load here.
+            DataError: the blob or the library is not that of the artifact.
+        """
+        path = library or build_library(artifact, compiler, cache)
+        try:
+            loaded = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise PlatformError(f"cannot load the compiled network '{path}': {error}") from error
+        _declare(loaded, artifact, path)
+        if len(blob) != artifact.weights_bytes:
+            raise DataError(f"the weights have {len(blob)} bytes, the network needs {artifact.weights_bytes}")
+        weights = _aligned(len(blob))
+        weights[:] = np.frombuffer(blob, np.uint8)
+        return NativeExecutable(artifact=artifact, _library=loaded, _weights=weights)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs by name; the inputs are read where they are.
+
+        Raises:
+            DataError: an input is missing, or has the wrong type, shape or strides.
+            PlatformError: this processor cannot run the code.
+        """
+        images = self._check(inputs)
+        outputs = {
+            port.name: np.empty((images, *port.shape), NUMPY_DTYPES[port.elem.value])
+            for port in self.artifact.outputs
+        }
+        workspace = self._take_workspace(images)
+        try:
+            status = self._symbol("run")(
+                self._weights.ctypes.data,
+                *(inputs[port.name].ctypes.data for port in self.artifact.inputs),
+                *(outputs[port.name].ctypes.data for port in self.artifact.outputs),
+                images,
+                workspace.ctypes.data,
+            )
+        finally:
+            self._workspaces.append(workspace)
+        if status != 0:
+            reason = _ERRORS.get(status, f"error {status}")
+            raise PlatformError(f"the compiled network '{self.artifact.network}' refused to run: {reason}")
+        return outputs
+
+    def close(self) -> None:
+        """Free the workspaces; the library stays loaded, as ctypes cannot unload it."""
+        self._workspaces.clear()
+
+    def _symbol(self, name: str) -> Any:  # noqa: ANN401 - ctypes functions have no useful type
+        return getattr(self._library, f"{self.artifact.prefix}_{name}")
+
+    def _check(self, inputs: Mapping[str, Array]) -> int:
+        """Return the number of images."""
+        wanted = [port.name for port in self.artifact.inputs]
+        if sorted(inputs) != sorted(wanted):
+            raise DataError(
+                f"the network takes the inputs {', '.join(wanted)}; given: {', '.join(inputs) or 'none'}"
+            )
+        counts = {_checked(inputs[port.name], port) for port in self.artifact.inputs}
+        if len(counts) != 1:
+            raise DataError(f"the inputs differ in the number of images: {', '.join(map(str, sorted(counts)))}")
+        return counts.pop()
+
+    def _take_workspace(self, images: int) -> Bytes:
+        """Return memory for a run, used before or new; it goes back to ``_workspaces``."""
+        needed = self.artifact.workspace_bytes(images)
+        try:
+            workspace = self._workspaces.pop()
+        except IndexError:
+            return _aligned(needed)
+        return workspace if len(workspace) >= needed else _aligned(needed)
+
+
+def _checked(array: Array, port: CPort) -> int:
+    """Return the number of images of an input."""
+    dtype = NUMPY_DTYPES[port.elem.value]
+    shape = f"[N, {', '.join(map(str, port.shape))}]"
+    if array.dtype != dtype:
+        raise DataError(f"input '{port.name}' is {array.dtype}, the network takes {dtype}")
+    if array.shape[1:] != port.shape or array.ndim != len(port.shape) + 1:
+        raise DataError(f"input '{port.name}' has shape {list(array.shape)}, the network takes {shape}")
+    if not array.flags.c_contiguous or not array.flags.aligned:
+        raise DataError(
+            f"input '{port.name}' is not contiguous in memory; pass np.ascontiguousarray({port.name})"
+        )
+    return int(array.shape[0])
+
+
+def _declare(library: ctypes.CDLL, artifact: CArtifact, path: Path) -> None:
+    """Set the types of the functions, and check that the library is the artifact's."""
+    try:
+        run = getattr(library, f"{artifact.prefix}_run")
+        version = getattr(library, f"{artifact.prefix}_abi_version")()
+        sizes = [getattr(library, f"{artifact.prefix}_{name}_size") for name in ("weights", "workspace")]
+    except AttributeError as error:
+        raise DataError(f"'{path}' is not a compiled form of network '{artifact.network}'") from error
+    if version != ABI_VERSION:
+        raise DataError(f"'{path}' has ABI version {version}; this bnncc calls version {ABI_VERSION}")
+    pointers = [ctypes.c_void_p] * (len(artifact.inputs) + len(artifact.outputs))
+    run.argtypes = [ctypes.c_void_p, *pointers, ctypes.c_size_t, ctypes.c_void_p]
+    run.restype = ctypes.c_int
+    for function, arguments in zip(sizes, ([], [ctypes.c_size_t]), strict=True):
+        function.argtypes, function.restype = arguments, ctypes.c_size_t
+    if sizes[0]() != artifact.weights_bytes or sizes[1](1) != artifact.workspace_bytes(1):
+        raise InternalError(f"'{path}' and its description differ in the size of weights or workspace")
+
+
+def _aligned(size_bytes: int) -> Bytes:
+    """Return memory whose first byte is aligned as the generated code demands."""
+    memory = np.empty(size_bytes + ALIGN_BYTES, np.uint8)
+    start = -memory.ctypes.data % ALIGN_BYTES
+    return memory[start : start + size_bytes]

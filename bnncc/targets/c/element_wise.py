@@ -1,0 +1,227 @@
+"""Arguments of the templates of element-wise operations over numbers, and of packing them into signs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bnncc.codegen.render import render
+from bnncc.ir import bit
+from bnncc.ir.graph import Node
+from bnncc.ir.types import Elem, Value
+from bnncc.ir.window import Border, Window
+from bnncc.targets.c.text import Emission, Function, element_type, origin, parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapArgs:
+    """``y[i] = expression`` for every element ``i``, channel ``o``, and ``border_class`` where there is one."""
+
+    template: ClassVar[str] = "c/map.c.j2"
+    name: str
+    origin: str
+    parameters: tuple[str, ...]
+    constants: tuple[str, ...]
+    expression: str
+    channels: int
+    height: int
+    width: int
+    pixels: int
+    has_border: bool
+    row_class: tuple[int, ...]
+    column_class: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackArgs:
+    """Bit ``o`` of each pixel is ``expression``, which sees element ``i`` and channel ``o``."""
+
+    template: ClassVar[str] = "c/pack.c.j2"
+    name: str
+    origin: str
+    parameters: tuple[str, ...]
+    constants: tuple[str, ...]
+    expression: str
+    channels: int
+    width: int
+    pixels: int
+    image_count: int
+    result_bytes: int
+    pixel_bytes: int
+    has_border: bool
+    row_class: tuple[int, ...]
+    column_class: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxPoolArgs:
+    """Max pooling of numbers, plane by plane."""
+
+    template: ClassVar[str] = "c/max_pool.c.j2"
+    name: str
+    origin: str
+    parameters: tuple[str, ...]
+    channels: int
+    height: int
+    width: int
+    pixels: int
+    rows: int
+    columns: int
+    window: Window
+    c_type: str
+    lowest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Formula:
+    """An expression over element ``i`` and channel ``o``, and what it needs."""
+
+    expression: str
+    operands: tuple[tuple[str, Value], ...]
+    constants: tuple[str, ...] = ()
+    border: Border | None = None
+
+
+Mapped = bit.Affine | bit.Relu | bit.HardTanh | bit.Add | bit.BorderAffine
+
+
+def emit_map(node: Mapped, emission: Emission) -> Function:
+    """Return the C function of an operation that computes each number from numbers at the same place."""
+    formula = _map_formula(node, emission)
+    rows, columns = _classes(formula.border)
+    args = MapArgs(
+        name=emission.symbol(node),
+        origin=origin(node, _inputs_text(formula)),
+        parameters=parameters(
+            formula.operands, node.result, has_blob=bool(formula.constants), has_scratch=False
+        ),
+        constants=formula.constants,
+        expression=formula.expression,
+        channels=node.result.type.channels,
+        height=node.result.type.spatial[0],
+        width=node.result.type.spatial[1],
+        pixels=node.result.type.count // node.result.type.channels,
+        has_border=formula.border is not None,
+        row_class=rows,
+        column_class=columns,
+    )
+    return _function(render(args), args.name, formula)
+
+
+def _map_formula(node: Mapped, emission: Emission) -> _Formula:
+    match node:
+        case bit.Affine(x=x, scale=scale, shift=shift):
+            constants = (
+                f"const float *const scale = {emission.pointer(scale, 'float')};",
+                f"const float *const shift = {emission.pointer(shift, 'float')};",
+            )
+            return _Formula(
+                expression="scale[o] * (float)x[i] + shift[o]", operands=(("x", x),), constants=constants
+            )
+        case bit.Relu(x=x):
+            return _Formula(expression="x[i] > 0.0f ? x[i] : 0.0f", operands=(("x", x),))
+        case bit.HardTanh(x=x):
+            expression = "x[i] > 1.0f ? 1.0f : x[i] < -1.0f ? -1.0f : x[i]"
+            return _Formula(expression=expression, operands=(("x", x),))
+        case bit.Add(x=x, y=other):
+            return _Formula(expression="x[i] + other[i]", operands=(("x", x), ("other", other)))
+        case bit.BorderAffine(x=x, multiply=multiply, table=table, border=border):
+            place = "o" if border is None else f"border_class * {table.type.shape[-1]} + o"
+            return _Formula(
+                expression=f"{multiply} * x[i] + table[{place}]",
+                operands=(("x", x),),
+                constants=(f"const int32_t *const table = {emission.pointer(table, 'int32_t')};",),
+                border=border,
+            )
+
+
+def emit_pack(node: bit.Threshold | bit.Sign | bit.ChangeLayout, emission: Emission) -> Function:
+    """Return the C function of an operation that makes packed signs from numbers, or from int8 signs."""
+    formula = _pack_formula(node, emission)
+    rows, columns = _classes(formula.border)
+    result = node.result.type
+    args = PackArgs(
+        name=emission.symbol(node),
+        origin=origin(node, _inputs_text(formula)),
+        parameters=parameters(
+            formula.operands, node.result, has_blob=bool(formula.constants), has_scratch=False
+        ),
+        constants=formula.constants,
+        expression=formula.expression,
+        channels=result.channels,
+        width=result.spatial[1],
+        pixels=result.count // result.channels,
+        image_count=result.count,
+        result_bytes=emission.program.buffer(node.result).bytes_per_image,
+        pixel_bytes=-(-result.channels // 64) * 8,
+        has_border=formula.border is not None,
+        row_class=rows,
+        column_class=columns,
+    )
+    return _function(render(args), args.name, formula)
+
+
+def _pack_formula(node: bit.Threshold | bit.Sign | bit.ChangeLayout, emission: Emission) -> _Formula:
+    operand = (("x", node.x),)
+    if not isinstance(node, bit.Threshold):
+        return _Formula(expression="x[i] >= 0", operands=operand)
+    place = "o" if node.border is None else f"border_class * {node.bounds.type.shape[-1]} + o"
+    bounds = f"const int32_t *const bounds = {emission.pointer(node.bounds, 'int32_t')};"
+    if node.flips is None:
+        return _Formula(
+            expression=f"x[i] >= bounds[{place}]", operands=operand, constants=(bounds,), border=node.border
+        )
+    return _Formula(
+        expression=f"(x[i] >= bounds[{place}]) != flips[o]",
+        operands=operand,
+        constants=(bounds, f"const unsigned char *const flips = {emission.bytes_pointer(node.flips)};"),
+        border=node.border,
+    )
+
+
+_LOWEST = {Elem.U8: "0", Elem.I8: "INT8_MIN", Elem.SIGN: "INT8_MIN", Elem.I32: "INT32_MIN"}
+
+
+def emit_max_pool(node: bit.MaxPool2d, emission: Emission) -> Function:
+    """Return the C function of max pooling over numbers."""
+    x, result = node.x.type, node.result.type
+    args = MaxPoolArgs(
+        name=emission.symbol(node),
+        origin=origin(node, str(x)),
+        parameters=parameters((("x", node.x),), node.result, has_blob=False, has_scratch=False),
+        channels=x.channels,
+        height=x.spatial[0],
+        width=x.spatial[1],
+        pixels=x.spatial[0] * x.spatial[1],
+        rows=result.spatial[0],
+        columns=result.spatial[1],
+        window=node.window,
+        c_type=element_type(x),
+        lowest=_LOWEST.get(x.elem, "-HUGE_VALF"),
+    )
+    headers = ("math.h",) if x.elem is Elem.F32 else ()
+    return Function(text=render(args), symbol=args.name, operands=(node.x,), headers=headers)
+
+
+def _classes(border: Border | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if border is None:
+        return (), ()
+    return tuple(row * border.column_classes for row in border.rows), border.columns
+
+
+def _inputs_text(formula: _Formula) -> str:
+    return ", ".join(str(value.type) for _, value in formula.operands)
+
+
+def _function(text: str, symbol: str, formula: _Formula) -> Function:
+    return Function(
+        text=text,
+        symbol=symbol,
+        operands=tuple(value for _, value in formula.operands),
+        has_blob=bool(formula.constants),
+    )
+
+
+def is_packed(node: Node) -> bool:
+    """Return whether the result of ``node`` is packed."""
+    return node.result.type.layout.is_packed

@@ -1,0 +1,82 @@
+"""The forms of the generated C, and the machines that ``--march`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from bnncc.ir.kernel import Packing, StorageForm
+from bnncc.ir.types import Layout
+
+OUTPUTS_PER_PANEL: Final = 16
+"""Every form computes 16 neighbouring outputs at once: 16 packed bits come out."""
+
+
+class CForm(Enum):
+    """The instructions that the kernels are written for.
+
+    ``PORTABLE``: 64-bit words and the compiler's popcount. ``AVX512``: VPOPCNTDQ and VNNI.
+    """
+
+    PORTABLE = "portable"
+    AVX512 = "avx512"
+
+    @property
+    def word_bytes(self) -> int:
+        """Return the bytes of activations that one step of a binary product takes."""
+        return 8 if self is CForm.PORTABLE else 4
+
+    @property
+    def storage(self) -> StorageForm:
+        """Return the layouts the kernels work on."""
+        return StorageForm(
+            spatial=Layout.NHWC_WORDS64,
+            rows=Layout.NHWC_WORDS64,
+            packing=Packing(lanes=OUTPUTS_PER_PANEL, vector_bits=8 * self.word_bytes),
+            integer_lanes=OUTPUTS_PER_PANEL,
+            images_per_group=1,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CMachine:
+    """What the C is compiled for: a form of the kernels, and the compiler flags that go with it."""
+
+    name: str
+    form: CForm
+    flags: tuple[str, ...] = ()
+
+
+_AVX512_FLAGS: Final = ("-march=x86-64-v4", "-mavx512vpopcntdq", "-mavx512vnni")
+_AVX512_MACROS: Final = ("F", "BW", "DQ", "VL", "CD", "VPOPCNTDQ", "VNNI")
+
+MACHINES: Final[Mapping[str, CMachine]] = MappingProxyType(
+    {
+        machine.name: machine
+        for machine in (
+            CMachine(name="generic", form=CForm.PORTABLE),
+            CMachine(name="x86-64-v2", form=CForm.PORTABLE, flags=("-march=x86-64-v2",)),
+            CMachine(name="x86-64-v3", form=CForm.PORTABLE, flags=("-march=x86-64-v3",)),
+            CMachine(name="x86-64-v4", form=CForm.AVX512, flags=_AVX512_FLAGS),
+        )
+    }
+)
+"""The machines by the name that ``--march`` takes; ``native`` is found with `machine_of_macros`.
+
+``x86-64-v4`` here includes VPOPCNTDQ and VNNI: Intel from Ice Lake, AMD from Zen 4 on.
+"""
+
+
+def machine_of_macros(macros: str) -> CMachine:
+    """Return the best of `MACHINES` for a compiler whose ``-march=native -dM -E`` printed ``macros``."""
+    defined = {words[1] for line in macros.splitlines() if len(words := line.split()) > 1}
+    if all(f"__AVX512{name}__" in defined for name in _AVX512_MACROS):
+        return MACHINES["x86-64-v4"]
+    if {"__AVX2__", "__BMI2__", "__FMA__"} <= defined:
+        return MACHINES["x86-64-v3"]
+    if {"__POPCNT__", "__SSE4_2__"} <= defined:
+        return MACHINES["x86-64-v2"]
+    return MACHINES["generic"]

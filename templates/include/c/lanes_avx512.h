@@ -1,0 +1,112 @@
+/* ---- 16 outputs side by side: AVX-512 with VPOPCNTDQ and VNNI -------------------------------- */
+
+#include <immintrin.h>
+
+#if !defined(__AVX512VPOPCNTDQ__) || !defined(__AVX512VNNI__) || !defined(__AVX512BW__)
+#error "compile with -march=x86-64-v4 -mavx512vpopcntdq -mavx512vnni"
+#endif
+
+/* The sums of 16 neighbouring outputs. */
+typedef __m512i bnncc_lanes;
+
+enum { BNNCC_WORD_BYTES = 4, BNNCC_FLOAT_LANES = 16 };
+
+/* acc[i][j] = mismatches of window i with the outputs 16 j .. 16 j + 15.
+ * One weight vector serves all windows, one broadcast word all vectors; the sums stay in registers. */
+BNNCC_INLINE void bnncc_xnor_tile(
+    const int pixels, const int vectors, const unsigned char *const *x, const bnncc_taps *t,
+    const unsigned char *weights, bnncc_lanes acc[][4])
+{
+    BNNCC_UNROLL
+    for (int i = 0; i < pixels; ++i)
+        BNNCC_UNROLL
+        for (int j = 0; j < vectors; ++j)
+            acc[i][j] = _mm512_setzero_si512();
+    for (size_t row = 0; row < t->rows; ++row)
+        for (size_t column = 0; column < t->columns; ++column) {
+            size_t at = row * t->row_bytes + column * t->column_bytes;
+            for (size_t k = 0; k < t->words; ++k, at += 4, weights += 64) {
+                bnncc_lanes w[4];
+                BNNCC_UNROLL
+                for (int j = 0; j < vectors; ++j)
+                    w[j] = _mm512_loadu_si512(weights + (size_t)j * t->panel_bytes);
+                BNNCC_UNROLL
+                for (int i = 0; i < pixels; ++i) {
+                    const bnncc_lanes word = _mm512_set1_epi32((int)bnncc_load32(x[i] + at));
+                    BNNCC_UNROLL
+                    for (int j = 0; j < vectors; ++j)
+                        acc[i][j] = _mm512_add_epi32(acc[i][j], _mm512_popcnt_epi32(_mm512_xor_si512(word, w[j])));
+                }
+            }
+        }
+}
+
+/* acc[i][j] = sums of window i for the outputs 16 j .. 16 j + 15.
+ * The instruction takes unsigned pixels: signed ones are moved up by 128, and 128 * (sum of weights) taken off. */
+BNNCC_INLINE void bnncc_dot_tile(
+    const int is_signed, const int pixels, const int vectors, const unsigned char *const *x,
+    const bnncc_taps *t, const unsigned char *weights, bnncc_lanes acc[][4])
+{
+    const bnncc_lanes offset = _mm512_set1_epi32((int)0x80808080u);
+    bnncc_lanes excess[4];
+    BNNCC_UNROLL
+    for (int j = 0; j < vectors; ++j)
+        excess[j] = _mm512_setzero_si512();
+    BNNCC_UNROLL
+    for (int i = 0; i < pixels; ++i)
+        BNNCC_UNROLL
+        for (int j = 0; j < vectors; ++j)
+            acc[i][j] = _mm512_setzero_si512();
+    for (size_t k = 0; k < t->words; ++k, weights += 64) {
+        bnncc_lanes w[4];
+        BNNCC_UNROLL
+        for (int j = 0; j < vectors; ++j) {
+            w[j] = _mm512_loadu_si512(weights + (size_t)j * t->panel_bytes);
+            if (is_signed)
+                excess[j] = _mm512_dpbusd_epi32(excess[j], offset, w[j]);
+        }
+        BNNCC_UNROLL
+        for (int i = 0; i < pixels; ++i) {
+            bnncc_lanes quad = _mm512_set1_epi32((int)bnncc_load32(x[i] + 4 * k));
+            if (is_signed)
+                quad = _mm512_xor_si512(quad, offset);
+            BNNCC_UNROLL
+            for (int j = 0; j < vectors; ++j)
+                acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], quad, w[j]);
+        }
+    }
+    if (is_signed) {
+        BNNCC_UNROLL
+        for (int i = 0; i < pixels; ++i)
+            BNNCC_UNROLL
+            for (int j = 0; j < vectors; ++j)
+                acc[i][j] = _mm512_sub_epi32(acc[i][j], excess[j]);
+    }
+}
+
+/* Bit o: the sum of output o is at most its limit. */
+BNNCC_INLINE uint16_t bnncc_at_most(const bnncc_lanes *sums, const int32_t *limits)
+{
+    return _mm512_cmple_epi32_mask(*sums, _mm512_loadu_si512(limits));
+}
+
+/* Bit o: the sum of output o is at least its limit. */
+BNNCC_INLINE uint16_t bnncc_at_least(const bnncc_lanes *sums, const int32_t *limits)
+{
+    return _mm512_cmpge_epi32_mask(*sums, _mm512_loadu_si512(limits));
+}
+
+BNNCC_INLINE void bnncc_store_lanes(int32_t to[16], const bnncc_lanes *sums)
+{
+    _mm512_storeu_si512(to, *sums);
+}
+
+typedef __m512 bnncc_floats;
+
+/* Lane o is x where bit o is 1, -x where it is 0. */
+BNNCC_INLINE bnncc_floats bnncc_signed_floats(float x, uint32_t bits)
+{
+    const __m512i lanes = _mm512_castps_si512(_mm512_set1_ps(x));
+    const __m512i flip = _mm512_set1_epi32(INT32_MIN);
+    return _mm512_castsi512_ps(_mm512_mask_xor_epi32(lanes, (__mmask16)~bits, lanes, flip));
+}
