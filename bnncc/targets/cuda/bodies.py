@@ -60,7 +60,9 @@ def word_body(program: KernelProgram, node: bit.FlipSigns | bit.MaxPool2d | bit.
             assert_never(node)
 
 
-def sign_body(program: KernelProgram, node: KernelOp, name: str) -> Body:
+def sign_body(  # noqa: PLR0911 -- one branch an operation
+    program: KernelProgram, node: KernelOp, name: str
+) -> Body:
     """Return the truth value of one sign, at ``channel`` and ``pixel`` of ``image``."""
     match node:
         case bit.Sign(x=x):
@@ -88,7 +90,9 @@ def sign_body(program: KernelProgram, node: KernelOp, name: str) -> Body:
             raise InternalError(f"the CUDA target has no signs from '{type(node).__name__}' at {node.span}")
 
 
-def number_body(program: KernelProgram, node: KernelOp, name: str) -> Body:
+def number_body(  # noqa: PLR0911 -- one branch an operation
+    program: KernelProgram, node: KernelOp, name: str
+) -> Body:
     """Return the value of one number, at ``channel`` and ``pixel`` of ``image``."""
     match node:
         case bit.BorderAffine(x=x, multiply=multiply, table=table, border=border):
@@ -127,8 +131,9 @@ def _read(value: Value, name: str, channel: str = "channel", pixel: str = "pixel
     pixels = tensor.spatial[0] * tensor.spatial[1]
     if tensor.layout.is_packed:
         form = packed_form(tensor)
-        vector = f"({channel}) / 128 * {pixels} + {pixel}"
-        return f"bnncc_bit({name} + {form.function}(image, {form.vectors}) * 4 + ({vector}) * {form.word_step}, {channel})"
+        start = f"{name} + {form.function}(image, {form.vectors}) * 4"
+        vector = f"({channel} / 128 * {pixels} + {pixel}) * {form.word_step}"
+        return f"bnncc_bit({start} + {vector}, {channel})"
     element = f"{name}[((size_t)image * {tensor.channels} + {channel}) * {pixels} + {pixel}]"
     return f"({element} > 0)" if tensor.elem is Elem.SIGN else element
 
@@ -177,14 +182,17 @@ def _pool_loop(window: Window, x: Value, y: Value, pixel: str, inside: str) -> t
     return (
         f"for (int pool_y = 0; pool_y < {window.kernel[0]}; ++pool_y)",
         f"    for (int pool_x = 0; pool_x < {window.kernel[1]}; ++pool_x) {{",
-        f"        const int in_y = {pixel} / {columns} * {window.stride[0]} - {window.padding[0]} + "
-        f"pool_y * {window.dilation[0]};",
-        f"        const int in_x = {pixel} % {columns} * {window.stride[1]} - {window.padding[1]} + "
-        f"pool_x * {window.dilation[1]};",
+        f"        const int in_y = {_slide(f'{pixel} / {columns}', 'pool_y', window, 0)};",
+        f"        const int in_x = {_slide(f'{pixel} % {columns}', 'pool_x', window, 1)};",
         f"        if ((unsigned)in_y < {height} && (unsigned)in_x < {width})",
         f"            {inside}",
         "    }",
     )
+
+
+def _slide(place: str, tap: str, window: Window, axis: int) -> str:
+    """Return the row (axis 0) or column (1) of the input under a tap of the window."""
+    return f"{place} * {window.stride[axis]} - {window.padding[axis]} + {tap} * {window.dilation[axis]}"
 
 
 def _max_pool(node: bit.MaxPool2d, x: Value, window: Window) -> Body:

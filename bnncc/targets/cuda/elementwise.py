@@ -1,4 +1,4 @@
-"""Kernels of the element-wise operations that no layer absorbed: one thread an element, or a word of signs."""
+"""Kernels of the element-wise operations that no layer absorbed: a thread an element or a word."""
 
 from __future__ import annotations
 

@@ -206,10 +206,8 @@ def _problem(node: XnorLayer | IntegerLayer) -> launch.TileProblem:
 
 
 def _tile_lines(tier: str, tile: launch.Tile) -> tuple[str, ...]:
-    return (
-        f"tier {tier}: a lane is a channel, a block 32 channels of {tile.rows}x{tile.columns} sums, "
-        f"a thread {tile.pixels_per_thread} sums",
-    )
+    block = f"a block 32 channels of {tile.rows}x{tile.columns} sums"
+    return (f"tier {tier}: a lane is a channel, {block}, a thread {tile.pixels_per_thread} sums",)
 
 
 def _comment(

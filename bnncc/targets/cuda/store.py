@@ -23,7 +23,8 @@ class StoreArgs:
         fires: the test of one sum in a dense layer; ``fires_i`` that of sum ``i`` of a tile.
         sum: ``multiply * acc`` in a dense layer; ``sum_i`` of sum ``i`` of a tile.
         stored_n: the number that is stored, of ``n``.
-        border_rows: row of the border table at each row of sums, as C initializers; ``border_columns`` adds to it.
+        border_rows: row of the border table at each row of sums, as C initializers.
+        border_columns: what each column of sums adds to it.
     """
 
     is_signs: bool
