@@ -112,7 +112,7 @@ _HALF_MANTISSA: Final = 0.707106769084930419921875
 
 
 def power_of_two(x: Tensor) -> Tensor:
-    """Return ``AP2(x) = sign(x) * 2^round(log2 |x|)``, 0 for 0, without a gradient; exact in float32.
+    """Return ``AP2(x) = sign(x) * 2^round(log2 |x|)``, 0 for 0, no gradient; exact below ``2^127.5``.
 
     Source: Courbariaux, Hubara et al. 2016, section 1.4; as `bnncc.ir.exact.ap2`.
     """

@@ -37,13 +37,9 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], graph: NnGraph) -> N
     Raises:
         DataError: if the file cannot be written; one that was there stays as it is.
     """
-    metadata = {
-        "format": "bnncc-latent",
-        "schema": str(_SCHEMA),
-        "network": graph.name,
-        "graph": graph_digest(graph),
-    }
-    write_atomically(path, save_tensors(dict(weights), metadata))
+    facts = {"kind": "latent", "schema": _SCHEMA, "network": graph.name, "graph": graph_digest(graph)}
+    # One key only: safetensors writes several in random order, and equal weights are to be equal files.
+    write_atomically(path, save_tensors(dict(weights), {"bnncc": json.dumps(facts, sort_keys=True)}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -168,3 +168,33 @@ EXACT = (
     + [convnet(seed, pad) for seed, pad in enumerate((0, -1, 1))]
     + [odd_windows(), shortcuts(), negative_pixels()]
 )
+
+
+def bind(graph, arrays):
+    """Return ``graph`` with weights; latent ones become signs."""
+    from dataclasses import fields, is_dataclass, replace
+
+    constants = {}
+
+    def rebuild(item):
+        if isinstance(item, ConstRef):
+            array = arrays[item.name]
+            if item.type.elem is Elem.SIGN:
+                array = np.where(array >= 0, 1, -1).astype(np.int8)
+            digest = digest_of(array)
+            constants[digest] = freeze(array)
+            return ConstRef(item.name, item.type, digest)
+        return item
+
+    nodes = tuple(
+        replace(
+            node,
+            **{
+                f.name: rebuild(getattr(node, f.name))
+                for f in fields(node)
+                if is_dataclass(getattr(node, f.name))
+            },
+        )
+        for node in graph.nodes
+    )
+    return replace(graph, nodes=nodes, constants=constants)

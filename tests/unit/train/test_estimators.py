@@ -1,0 +1,123 @@
+"""Signs, pseudo-gradients, AP2 and shift batch norm against the formulas of the paper."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bnncc.ir.exact import ap2
+from bnncc.ir.nn import Estimator
+from bnncc.train.binarize import binarize, binarize_weight, power_of_two, shift_of, signs_of
+from bnncc.train.shift_batch_norm import ShiftNormState, shift_batch_norm
+
+POINTS = torch.tensor([-2.0, -1.0, -0.75, -1e-30, -0.0, 0.0, 1e-30, 0.5, 1.0, 1.5])
+SIGNS = [-1, -1, -1, -1, 1, 1, 1, 1, 1, 1]
+SLOPES = {
+    Estimator.CLIPPED: [0, 1, 1, 1, 1, 1, 1, 1, 1, 0],
+    Estimator.APPROX: [0, 0, 0.5, 2, 2, 2, 2, 1, 0, 0],
+}
+
+
+def test_sign_of_zero_is_plus_one_and_nan_stays():
+    assert signs_of(POINTS).tolist() == SIGNS
+    assert signs_of(torch.tensor([math.nan])).isnan().all()
+    assert signs_of(POINTS, torch.bfloat16).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("estimator", Estimator)
+def test_pseudo_gradients(estimator, dtype):
+    x = POINTS.clone().requires_grad_()
+    weights = torch.arange(1.0, len(POINTS) + 1)
+    signs = binarize(x, estimator, dtype=dtype)
+    assert signs.tolist() == SIGNS
+    (signs.float() * weights).sum().backward()
+    assert x.grad.tolist() == [s * w for s, w in zip(SLOPES[estimator], weights.tolist(), strict=True)]
+
+
+def test_weights_get_the_gradient_unmasked():
+    weight = POINTS.clone().requires_grad_()
+    (binarize_weight(weight, torch.bfloat16).float() * 3).sum().backward()
+    assert weight.grad.tolist() == [3.0] * len(POINTS)
+
+
+def test_random_signs_follow_the_hard_sigmoid():
+    torch.manual_seed(0)
+    x = torch.tensor([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
+    drawn = torch.stack([binarize(x, Estimator.CLIPPED, is_stochastic=True) for _ in range(4000)])
+    assert set(drawn.unique().tolist()) == {-1.0, 1.0}
+    share = (drawn > 0).double().mean(0)
+    expected = torch.tensor([0, 0, 0.25, 0.5, 0.75, 1, 1])
+    # Five standard deviations of 4,000 draws.
+    assert (share - expected).abs().max() < 5 * 0.5 / math.sqrt(4000)
+    # The ends are certain: hard_sigmoid is exactly 0 and 1.
+    assert share[[0, 1]].tolist() == [0, 0]
+    assert share[[5, 6]].tolist() == [1, 1]
+
+
+def test_ap2_is_that_of_the_contract():
+    rng = np.random.default_rng(0)
+    values = np.concatenate(
+        [
+            np.array(
+                [0, 1, -1, 0.75, math.sqrt(0.5), math.sqrt(2), 1e-45, 1e-40, 1.9e38, 0.70710677, 1.4142135]
+            ),
+            np.exp2(rng.uniform(-30, 30, 5000)) * rng.choice([-1, 1], 5000),
+        ]
+    ).astype(np.float32)
+    values = np.concatenate(
+        [values, np.nextafter(values, np.float32(0)), np.nextafter(values, np.float32(9e9))]
+    )
+    np.testing.assert_array_equal(power_of_two(torch.from_numpy(values)).double().numpy(), ap2(values))
+
+
+def test_ap2_has_the_gradient_of_the_identity():
+    x = torch.tensor([0.3, -5.0, 0.0], requires_grad=True)
+    (shift_of(x) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert x.grad.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_shift_batch_norm_is_algorithm_2():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(50, 4)).astype(np.float32) * 6
+    gamma, beta = np.array([1, 0.3, -1.2, 3], np.float32), np.array([0, 1, -1, 0.5], np.float32)
+    state = ShiftNormState(
+        gamma=torch.from_numpy(gamma), beta=torch.from_numpy(beta), mean=torch.zeros(4), inv_std=torch.ones(4)
+    )
+    found = shift_batch_norm(torch.from_numpy(x), state, eps=1e-4, momentum=0.125).numpy()
+
+    mean = x.astype(np.float64).mean(0)
+    centred = x - mean
+    # AP2(C) of the f32 difference: a float64 one could round the other way at sqrt(2).
+    variance = (centred * ap2((x - mean.astype(np.float32)).astype(np.float32))).mean(0)
+    inv_std = 1 / np.sqrt(variance + 1e-4)
+    expected = centred * ap2(inv_std.astype(np.float32)) * ap2(gamma) + beta
+    assert np.abs(found - expected).max() < 1e-4
+    assert np.abs(state.mean.numpy() - 0.125 * mean).max() < 1e-5
+    # The running statistic is the average of 1 / std, not of the variance, and before AP2.
+    assert np.abs(state.inv_std.numpy() - (0.875 + 0.125 * inv_std)).max() < 1e-5
+
+
+def test_shift_batch_norm_of_images_is_that_of_their_pixels():
+    x = torch.randn(6, 3, 4, 5)
+    states = [
+        ShiftNormState(gamma=None, beta=torch.zeros(3), mean=torch.zeros(3), inv_std=torch.ones(3))
+        for _ in range(2)
+    ]
+    images = shift_batch_norm(x, states[0], eps=1e-4, momentum=0.1)
+    rows = shift_batch_norm(x.permute(0, 2, 3, 1).reshape(-1, 3), states[1], eps=1e-4, momentum=0.1)
+    assert (images.permute(0, 2, 3, 1).reshape(-1, 3) - rows).abs().max() < 1e-5
+
+
+def test_gradients_of_the_real_part_are_right():
+    # Between two powers of two AP2 is constant, so without its straight-through part the rest is smooth: the
+    # whole network from a real layer to the loss must pass torch's numerical check.
+    from torch.autograd import gradcheck
+
+    from bnncc.train.losses import squared_hinge
+
+    scores = torch.tensor([[0.3, -0.2, 1.7], [0.1, 0.4, -2.0]], dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda s: squared_hinge(s, torch.tensor([0, 2])), (scores,))
