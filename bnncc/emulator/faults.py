@@ -1,0 +1,79 @@
+"""What the emulator reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from bnncc.diagnostics import InternalError
+from bnncc.emulator.ptx.model import Location
+
+
+class FaultKind(Enum):
+    """The kinds of findings; the numbers are those of ``runtime/emu_base.h``."""
+
+    OUT_OF_BOUNDS = 1
+    MISALIGNED = 2
+    RACE = 3
+    UNINITIALIZED = 4
+    DIVERGENT_BARRIER = 5
+    DEADLOCK = 6
+    LIVELOCK = 7
+    TIMEOUT = 8
+    TRAP = 9
+    MASK = 10
+    LAUNCH = 11
+    STACK = 12
+    CRASH = 13
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An instruction: its line in the PTX, and in the source where ``.loc`` tells."""
+
+    line: int
+    source: Location | None
+
+    def __str__(self) -> str:
+        ptx = f"PTX line {self.line}"
+        return ptx if self.source is None else f"{ptx}, {self.source.file}:{self.source.line}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong with a kernel or its launch.
+
+    Args:
+        place: the instruction that shows it.
+        other: the earlier access of a race, or the barrier where the others wait.
+        block: index of the block; None where the launch as a whole is meant.
+        thread: index of the thread in its block.
+    """
+
+    kind: FaultKind
+    text: str
+    kernel: str
+    place: Place | None = None
+    other: Place | None = None
+    block: tuple[int, ...] | None = None
+    thread: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        where = [f"kernel '{self.kernel}'"]
+        if self.block is not None:
+            where.append(f"block {self.block}")
+        if self.thread is not None:
+            where.append(f"thread {self.thread}")
+        if self.place is not None:
+            where.append(str(self.place))
+        other = "" if self.other is None else f" (the other at {self.other})"
+        return f"{self.kind.name.lower()}: {self.text}{other}\n  in {', '.join(where)}"
+
+
+class EmulatorFault(InternalError):
+    """A launch found faults, or could not be made."""
+
+    def __init__(self, findings: tuple[Finding, ...], schedule: str) -> None:
+        super().__init__("\n".join((*(str(finding) for finding in findings), f"  under schedule {schedule}")))
+        self.findings = findings
+        self.schedule = schedule

@@ -1,0 +1,219 @@
+"""How a kernel is launched: schedule, limits of the device, arguments, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from bnncc.emulator.device_memory import Buffer, DeviceMemory, Pointer
+from bnncc.emulator.faults import Finding
+from bnncc.emulator.signature import KernelSignature, Parameter
+
+Argument: TypeAlias = Buffer | Pointer | np.generic | int | float | bytes | None
+"""A buffer (or ``buffer + bytes``), a scalar of the parameter's width, a structure's bytes, a null pointer."""
+
+Order = Literal["ascending", "descending", "random"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The order in which blocks and threads run, and when asynchronous copies land.
+
+    Args:
+        order: of threads between two synchronisations, and of blocks.
+        seed: of a random order, and of the junk in memory that nothing has written.
+        copies: ``late`` lands data at the wait, ``early`` at once.
+    """
+
+    order: Order = "ascending"
+    seed: int = 0
+    copies: Literal["late", "early"] = "late"
+
+    @classmethod
+    def ascending(cls) -> Schedule:
+        """Return the order of the indices."""
+        return cls()
+
+    @classmethod
+    def descending(cls) -> Schedule:
+        """Return the opposite order; copies land early."""
+        return cls(order="descending", copies="early")
+
+    @classmethod
+    def random(cls, seed: int) -> Schedule:
+        """Return the random order of ``seed``; a few blocks run interleaved."""
+        return cls(order="random", seed=seed, copies="late" if seed % 2 == 0 else "early")
+
+    def __str__(self) -> str:
+        seed = f"(seed={self.seed})" if self.order == "random" else ""
+        return f"{self.order}{seed}, copies land {self.copies}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLimits:
+    """What the device that is stood in for allows.
+
+    Args:
+        max_shared_bytes: of one block, static and dynamic.
+        max_opt_in_shared_bytes: of one block of a kernel that has asked for it.
+        max_cooperative_blocks: of one cooperative launch.
+    """
+
+    max_threads_per_block: int = 1024
+    max_block: tuple[int, int, int] = (1024, 1024, 64)
+    max_grid: tuple[int, int, int] = (2**31 - 1, 65535, 65535)
+    max_shared_bytes: int = 48 << 10
+    max_opt_in_shared_bytes: int = 227 << 10
+    max_cooperative_blocks: int = 132 * 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOptions:
+    """What a launch may be told besides its geometry and arguments.
+
+    Args:
+        timeout_s: a launch that takes longer is ended and reported.
+        cooperative: all blocks run at the same time, so that they may wait for one another.
+        opt_in_shared: more than ``DeviceLimits.max_shared_bytes`` of shared memory are allowed.
+        raise_on_finding: findings are raised as ``EmulatorFault``; else they stand in the report.
+        memory: the memory that pointers inside structures or other buffers point to, where no
+            argument is a buffer.
+    """
+
+    schedule: Schedule = field(default_factory=Schedule.ascending)
+    timeout_s: float = 60.0
+    cooperative: bool = False
+    opt_in_shared: bool = False
+    raise_on_finding: bool = True
+    memory: DeviceMemory | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchReport:
+    """What a launch did.
+
+    Args:
+        switches: changes from one thread to another.
+        barriers: barriers completed, of all blocks.
+        warp_operations: collectives of warps completed.
+        copies: asynchronous copies issued.
+    """
+
+    kernel: str
+    blocks: int
+    threads: int
+    switches: int
+    barriers: int
+    warp_operations: int
+    copies: int
+    findings: tuple[Finding, ...]
+
+
+def geometry_fault(
+    kernel: KernelSignature,
+    grid: tuple[int, int, int],
+    block: tuple[int, int, int],
+    shared_bytes: int,
+    allowed: tuple[DeviceLimits, LaunchOptions],
+) -> str | None:
+    """Return why this launch cannot be, or None."""
+    limits, options = allowed
+    threads = block[0] * block[1] * block[2]
+    shared = kernel.static_shared_bytes + shared_bytes
+    most = limits.max_opt_in_shared_bytes if options.opt_in_shared else limits.max_shared_bytes
+    blocks = grid[0] * grid[1] * grid[2]
+    rules = (
+        (min(*grid, *block) < 1 or shared_bytes < 0, f"an extent of grid {grid} or block {block} is below 1"),
+        (_exceeds(block, limits.max_block), f"block {block} exceeds {limits.max_block}"),
+        (_exceeds(grid, limits.max_grid), f"grid {grid} exceeds {limits.max_grid}"),
+        (
+            threads > limits.max_threads_per_block,
+            f"{threads} threads in a block; {limits.max_threads_per_block} are allowed",
+        ),
+        (
+            bool(kernel.max_threads) and threads > _product(kernel.max_threads),
+            f"{threads} threads in a block; the kernel was compiled for at most {_product(kernel.max_threads)}",
+        ),
+        (
+            bool(kernel.required_threads) and tuple(block) != _extended(kernel.required_threads),
+            f"block {block}; the kernel was compiled for {_extended(kernel.required_threads)}",
+        ),
+        (
+            shared > most,
+            f"{shared} bytes of shared memory ({kernel.static_shared_bytes} static, {shared_bytes} dynamic); "
+            f"{most} are allowed{'' if options.opt_in_shared else ' without opting in'}",
+        ),
+        (
+            options.cooperative and blocks > limits.max_cooperative_blocks,
+            f"{blocks} blocks in a cooperative launch; {limits.max_cooperative_blocks} can be resident",
+        ),
+    )
+    return next((text for is_broken, text in rules if is_broken), None)
+
+
+def _exceeds(extents: Sequence[int], limits: Sequence[int]) -> bool:
+    return any(extent > limit for extent, limit in zip(extents, limits, strict=True))
+
+
+def _product(values: Sequence[int]) -> int:
+    result = 1
+    for value in values:
+        result *= value
+    return result
+
+
+def _extended(values: Sequence[int]) -> tuple[int, ...]:
+    return (*values, 1, 1)[:3]
+
+
+def packed_arguments(kernel: KernelSignature, arguments: Sequence[Argument]) -> bytes | str:
+    """Return the parameter buffer of a launch, or why ``arguments`` do not fit the kernel."""
+    if len(arguments) != len(kernel.parameters):
+        return f"{len(arguments)} arguments; the kernel takes {len(kernel.parameters)}"
+    buffer = bytearray(kernel.parameter_bytes)
+    for index, (parameter, argument) in enumerate(zip(kernel.parameters, arguments, strict=True)):
+        raw = _raw(parameter, argument)
+        if isinstance(raw, str):
+            return f"argument {index}: {raw}"
+        buffer[parameter.offset : parameter.offset + len(raw)] = raw
+    return bytes(buffer)
+
+
+def _raw(parameter: Parameter, argument: Argument) -> bytes | str:
+    match argument:
+        case Buffer() | Pointer():
+            raw = argument.address.to_bytes(8, "little")
+        case None:
+            raw = bytes(8)
+        case bytes():
+            raw = argument
+        case np.generic():
+            raw = argument.tobytes()
+        case int():
+            bits = 8 * parameter.size_bytes
+            if not -(1 << (bits - 1)) <= argument < 1 << bits or parameter.is_array or parameter.kind == "f":
+                return f"{argument} does not fit a parameter of {parameter.size_bytes} bytes"
+            raw = (argument % (1 << bits)).to_bytes(parameter.size_bytes, "little")
+        case float():
+            if parameter.kind != "f" and parameter.size_bytes != 4:
+                return f"{argument} for a parameter that is no float"
+            raw = (np.float32(argument) if parameter.size_bytes == 4 else np.float64(argument)).tobytes()
+    if len(raw) != parameter.size_bytes:
+        return f"{len(raw)} bytes for a parameter of {parameter.size_bytes} bytes"
+    return raw
+
+
+def memory_of(arguments: Sequence[Argument], options: LaunchOptions) -> DeviceMemory | str | None:
+    """Return the one memory that all buffers lie in, None where there is no buffer, or what is wrong."""
+    found = options.memory
+    for index, argument in enumerate(arguments):
+        if isinstance(argument, Buffer | Pointer):
+            if found is not None and argument.memory is not found:
+                return f"argument {index} lies in another memory than the ones before"
+            if not argument.is_live:
+                return f"argument {index} was freed"
+            found = argument.memory
+    return found

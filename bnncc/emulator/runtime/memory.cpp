@@ -1,0 +1,121 @@
+// Device memory: where it lies, which parts are allocated, and copies that land late.
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <algorithm>
+#include "scheduler.h"
+
+static std::vector<Range> buffers;    // allocated by the host, sorted
+static std::vector<Range> variables;  // of the modules, sorted
+static void *arena;
+static size_t arena_bytes;
+
+static bool is_before(const Range &a, const Range &b) { return a.begin < b.begin; }
+
+static const Range *find(const std::vector<Range> &ranges, u64 address) {
+  auto after = std::upper_bound(ranges.begin(), ranges.end(), Range{address, 0}, is_before);
+  return after == ranges.begin() ? nullptr : &*(after - 1);
+}
+
+// Maps the file of a device memory at `base`; returns 0, or errno's kind of number.
+extern "C" int emu_map(int file, u64 base, u64 bytes) {
+  if (arena) munmap(arena, arena_bytes);
+  arena = nullptr;
+#ifdef MAP_FIXED_NOREPLACE
+  const int fixed = MAP_FIXED_NOREPLACE;
+#else
+  const int fixed = 0;
+#endif
+  void *at = mmap((void *)base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | fixed, file, 0);
+  if (at == MAP_FAILED) return 1;
+  if ((u64)at != base) {
+    munmap(at, bytes);
+    return 2;
+  }
+  arena = at;
+  arena_bytes = bytes;
+  return 0;
+}
+
+extern "C" void emu_set_buffers(const Range *ranges, u32 count) {
+  buffers.assign(ranges, ranges + count);
+  std::sort(buffers.begin(), buffers.end(), is_before);
+}
+
+extern "C" void emu_add_variable(u64 begin, u64 bytes) {
+  variables.push_back(Range{begin, begin + bytes});
+  std::sort(variables.begin(), variables.end(), is_before);
+}
+
+static Range workspace_range;
+void emu_set_workspace(u64 begin, u64 bytes) { workspace_range = Range{begin, begin + bytes}; }
+
+extern "C" void emu_global_lookup(Thread *t, Range *site, u64 address, u32 bytes, u32 line, u32 access) {
+  (void)access;
+  char text[224];
+  const Range *range = find(buffers, address);
+  if (!range || address >= range->end) {
+    const Range *variable = find(variables, address);
+    if (variable && address < variable->end) range = variable;
+    if (address >= workspace_range.begin && address < workspace_range.end) range = &workspace_range;
+  }
+  if (range && address + bytes <= range->end) {
+    *site = *range;
+    if ((address & (bytes - 1)) == 0 || (bytes & (bytes - 1)) != 0) return;
+    snprintf(text, sizeof text, "global access of %u bytes at 0x%llx is not aligned (offset %llu of its buffer)", bytes, (unsigned long long)address, (unsigned long long)(address - range->begin));
+    emu_fault(t, FAULT_MISALIGNED, line, address, bytes, text);
+  }
+  if (range)
+    snprintf(text, sizeof text, "global access of %u bytes at 0x%llx: offset %llu of a buffer of %llu bytes", bytes, (unsigned long long)address, (unsigned long long)(address - range->begin), (unsigned long long)(range->end - range->begin));
+  else
+    snprintf(text, sizeof text, "global access of %u bytes at 0x%llx, where no buffer is", bytes, (unsigned long long)address);
+  emu_fault(t, FAULT_OUT_OF_BOUNDS, line, address, bytes, text);
+}
+
+static void land(Thread *t, const Pending &p) {
+  memcpy(t->shared + p.shared, p.from, p.source_bytes);
+  memset(t->shared + p.shared + p.source_bytes, 0, p.bytes - p.source_bytes);
+}
+
+extern "C" void emu_copy_async(Thread *t, u32 shared, const char *from, u32 bytes, u32 source_bytes, u32 granularity, u32 line) {
+  (void)line;
+  if (t->pending_count == t->pending_capacity) {
+    t->pending_capacity = t->pending_capacity * 2 + 16;
+    t->pending = (Pending *)realloc((void *)t->pending, t->pending_capacity * sizeof(Pending));
+    if (!t->pending) abort();
+  }
+  const Pending p = {shared, bytes, source_bytes, t->copy_group, granularity, from};
+  t->pending[t->pending_count++] = p;
+  machine.result->copies++;
+  if (machine.request->is_copy_late) {
+    const u64 junk = emu_random() | 0x8080808080808080ull;
+    for (u32 i = 0; i < bytes; i += 4) memcpy(t->shared + shared + i, (const char *)&junk + (i & 4), 4);
+  } else {
+    land(t, p);
+  }
+  for (u32 i = 0; i < bytes; i += granularity) t->cells[(shared + i) / granularity].written = RECORD_IN_FLIGHT | (t->index + 1);
+}
+
+extern "C" void emu_copy_commit(Thread *t) { t->copy_group++; }
+
+void emu_land_copies(Thread *t, u32 groups_left) {
+  u32 kept = 0;
+  for (u32 k = 0; k < t->pending_count; k++) {
+    const Pending p = t->pending[k];
+    if ((u64)p.group + groups_left >= t->copy_group) {  // among the latest groups, or not committed yet
+      t->pending[kept++] = p;
+      continue;
+    }
+    if (machine.request->is_copy_late) land(t, p);
+    for (u32 i = 0; i < p.bytes; i += p.granularity) {
+      Cell *cell = &t->cells[(p.shared + i) / p.granularity];
+      if (cell->written == (RECORD_IN_FLIGHT | (t->index + 1))) cell->written = t->record;
+    }
+  }
+  t->pending_count = kept;
+}
+
+extern "C" void emu_copy_wait(Thread *t, u32 groups, u32 line) {
+  (void)line;
+  emu_land_copies(t, groups);
+}

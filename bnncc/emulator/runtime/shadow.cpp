@@ -1,0 +1,108 @@
+// Which accesses to shared memory are ordered. Every thread has a clock that moves at its synchronisations;
+// a barrier of the whole block raises everybody's floor, narrower ones are remembered by lane and by warp.
+#include <stdio.h>
+#include "scheduler.h"
+
+static u32 *lanes_known(Thread *t) { return &t->block->knowledge[(size_t)t->index * 64]; }
+static u32 *warps_known(Thread *t) { return lanes_known(t) + 32; }
+
+void emu_set_clock(Thread *t, u32 tick) { t->record = tick << RECORD_CLOCK_SHIFT | (t->index + 1); }
+
+// Forgets history but not what was written: a race across this moment is missed, none is invented.
+static void renumber(Block *block) {
+  const size_t cells = (emu_geometry.total_shared_bytes + machine.request->granularity - 1) / machine.request->granularity;
+  for (size_t i = 0; i < cells; i++) {
+    Cell *cell = &block->cells[i];
+    if (cell->written && cell->written < RECORD_IN_FLIGHT) cell->written = 1;
+    cell->read_first = cell->read_last = 0;
+  }
+  block->tick = 2;
+  for (Thread &t : block->threads) {
+    t.floor = 1u << RECORD_CLOCK_SHIFT;
+    t.warp_floor = 0;
+    emu_set_clock(&t, 2);
+  }
+  memset(block->knowledge.data(), 0, block->knowledge.size() * sizeof(u32));
+}
+
+u32 emu_next_tick(Block *block) {
+  if (block->tick >= TICK_LIMIT) renumber(block);
+  return ++block->tick;
+}
+
+static bool is_ordered(Thread *t, u32 record) {
+  if (record < t->floor) return true;
+  const u32 other = (record & RECORD_THREAD) - 1;
+  const bool is_same_warp = other / 32 == t->index / 32;
+  if (is_same_warp && record < t->warp_floor) return true;
+  if (!t->block->is_partial_sync_used) return false;
+  return record < warps_known(t)[other / 32] || (is_same_warp && record < lanes_known(t)[other % 32]);
+}
+
+static bool conflicts(Thread *t, u32 record, u32 me) {
+  if (!record || ((record ^ me) & RECORD_THREAD) == 0 || is_ordered(t, record)) return false;
+  return !(record & me & RECORD_ATOMIC);
+}
+
+static void race(Thread *t, const char *what, u32 record, u32 other_line, u32 line, u32 offset, u32 bytes) {
+  char text[200];
+  const s32 other = (s32)(record & RECORD_THREAD) - 1;
+  snprintf(text, sizeof text, "shared-memory race: %s thread %d at offset %u, with nothing between that orders them", what, other, offset);
+  emu_record(t, t->block, FAULT_RACE, line, other_line, other, offset, bytes, text);
+}
+
+extern "C" void emu_check_read(Thread *t, Cell *cell, u32 line, u32 offset, u32 bytes, u32 me) {
+  const u32 written = cell->written;
+  if (!written)
+    emu_record(t, t->block, FAULT_UNINITIALIZED, line, 0, -1, offset, bytes, "read of shared memory that no thread of the block has written");
+  else if (written >= RECORD_IN_FLIGHT)
+    race(t, "reads what an unfinished cp.async is writing, of", written, cell->write_line, line, offset, bytes);
+  else if (conflicts(t, written, me))
+    race(t, "reads what was written by", written, cell->write_line, line, offset, bytes);
+}
+
+extern "C" void emu_check_write(Thread *t, Cell *cell, u32 line, u32 offset, u32 bytes, u32 me) {
+  if (cell->written >= RECORD_IN_FLIGHT)
+    race(t, "overwrites what an unfinished cp.async is writing, of", cell->written, cell->write_line, line, offset, bytes);
+  else if (conflicts(t, cell->written, me))
+    race(t, "overwrites what was written by", cell->written, cell->write_line, line, offset, bytes);
+  else if (conflicts(t, cell->read_first, me))
+    race(t, "overwrites what was read by", cell->read_first, 0, line, offset, bytes);
+  else if (conflicts(t, cell->read_last, me))
+    race(t, "overwrites what was read by", cell->read_last, 0, line, offset, bytes);
+}
+
+static void keep_max(u32 *into, const u32 *from) {
+  for (int i = 0; i < 32; i++) into[i] = into[i] > from[i] ? into[i] : from[i];
+}
+
+// Orders the lanes of `mask`, which have all arrived at a bar.warp.sync.
+void emu_order_warp(Warp *warp, u32 mask) {
+  Block *block = nullptr;
+  u32 lanes[32] = {}, warps[32] = {};
+  for (int l = 0; l < 32; l++)
+    if (mask >> l & 1) block = warp->lanes[l]->block;
+  const u32 tick = emu_next_tick(block), record = tick << RECORD_CLOCK_SHIFT;
+  const bool is_whole = mask == ~warp->exited;
+  if (!is_whole) block->is_partial_sync_used = true;
+  for (int l = 0; l < 32; l++)
+    if (mask >> l & 1) {
+      emu_set_clock(warp->lanes[l], tick);
+      if (is_whole) warp->lanes[l]->warp_floor = record;
+      keep_max(lanes, lanes_known(warp->lanes[l]));
+      keep_max(warps, warps_known(warp->lanes[l]));
+      lanes[l] = record;
+    }
+  if (!block->is_partial_sync_used) return;
+  for (int l = 0; l < 32; l++)
+    if (mask >> l & 1) {
+      memcpy(lanes_known(warp->lanes[l]), lanes, sizeof lanes);
+      memcpy(warps_known(warp->lanes[l]), warps, sizeof warps);
+    }
+}
+
+void emu_join_knowledge(Thread *t, Barrier *barrier) { keep_max(barrier->joined, warps_known(t)); }
+void emu_learn(Thread *t, const Barrier *barrier) {
+  keep_max(warps_known(t), barrier->joined);
+  keep_max(warps_known(t), barrier->knowledge);
+}

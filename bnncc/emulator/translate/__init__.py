@@ -1,0 +1,1 @@
+"""PTX model to C++: one C++ statement for each instruction."""
