@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
@@ -31,11 +31,15 @@ class Diagnostic(ABC):
 
     A subclass's docstring is its page in ``docs/errors``: *What*, *Why*, *Example*, *Fix*.
     ``code`` never changes meaning once published.
+
+    Args:
+        context: how the place was reached, such as the application of a block, innermost first.
     """
 
     code: ClassVar[str]
     severity: ClassVar[Severity] = Severity.ERROR
     span: Span
+    context: tuple[Note, ...] = field(default=(), compare=False)
 
     @property
     @abstractmethod

@@ -69,7 +69,9 @@ def _as_json(diagnostic: Diagnostic) -> dict[str, object]:
         "message": diagnostic.headline,
         "label": diagnostic.label,
         **_place(diagnostic.span),
-        "notes": [{"text": note.text, **_place(note.span)} for note in diagnostic.notes],
+        "notes": [
+            {"text": note.text, **_place(note.span)} for note in (*diagnostic.notes, *diagnostic.context)
+        ],
         "hints": list(diagnostic.hints),
     }
 
@@ -88,9 +90,10 @@ def _pieces(diagnostics: Iterable[Diagnostic]) -> Iterator[Piece]:
         title = f"{diagnostic.severity.value}[{diagnostic.code}]"
         yield Piece(title, role)
         yield Piece(f": {_visible(diagnostic.headline)}\n", Role.HEADLINE)
-        gutter = max(_gutter(span) for span in (diagnostic.span, *(note.span for note in diagnostic.notes)))
+        notes = (*diagnostic.notes, *diagnostic.context)
+        gutter = max(_gutter(span) for span in (diagnostic.span, *(note.span for note in notes)))
         yield from _snippet(diagnostic.span, diagnostic.label, gutter, role)
-        for note in diagnostic.notes:
+        for note in notes:
             yield from _note(note, gutter)
         for hint in diagnostic.hints:
             yield Piece(f"{' ' * gutter} = ", Role.FRAME)

@@ -58,10 +58,10 @@ def parse_source(source: Source) -> ast.File:
     Raises:
         CompileError: as `parse_text`.
     """
-    return cast("ast.File", _parse(source, prefix=()))
+    return cast("ast.File", _parse(source))
 
 
-def _parse(source: Source, prefix: tuple[Token, ...]) -> object:
+def _parse(source: Source) -> object:
     if len(source.text) > MAX_SOURCE_CHARACTERS:
         start = Position(1, 1)
         raise CompileError((SourceTooLong(span=Span(source, start, start), limit=MAX_SOURCE_CHARACTERS),))
@@ -71,7 +71,7 @@ def _parse(source: Source, prefix: tuple[Token, ...]) -> object:
     if lexed.diagnostics:
         raise CompileError((*lexed.diagnostics, *brackets))
     automaton = Automaton(table, AstBuilder(source).builders())
-    tokens = (*prefix, *lexed.tokens, _end_token(source))
+    tokens = (*lexed.tokens, _end_token(source))
     failures = _run(automaton, tokens, source)
     if brackets:
         first = min(d.span.start for d in brackets)
