@@ -20,7 +20,7 @@ class AssignLayouts:
 
     Binary dense layers read ``rows``, `bit.Affine` reads PLAIN, everything else ``spatial``; inputs and
     outputs of the graph stay PLAIN. Where a value is stored otherwise than a reader needs it, a
-    `bit.ChangeLayout` stands between.
+    `bit.ChangeLayout` stands between. Does nothing to a graph that has layouts already.
 
     Args:
         spatial: the layout of signs that convolutions and element-wise operations read.
@@ -33,6 +33,8 @@ class AssignLayouts:
 
     def run(self, graph: bit.BitGraph) -> bit.BitGraph:
         """Return the graph with a layout on every sign value."""
+        if any(node.result.type.layout.is_packed for node in graph.nodes):
+            return graph
         names = Names.of(graph)
         placement = _Placement(layouts=self, names=names, stored={v.name: v for v in graph.inputs})
         homes = self._homes(graph)

@@ -82,8 +82,16 @@ def _chains(graph: bit.BitGraph) -> Iterator[_Chain]:
         value.name: node for node in graph.nodes for value in operands(node) if counts[value.name] == 1
     }
     for node in graph.nodes:
-        if isinstance(node, (bit.Conv2d, bit.Dense)) and node.result.type.elem is Elem.I32:
+        if isinstance(node, (bit.Conv2d, bit.Dense)) and _is_fusible(node):
             yield _chain(node, only_reader)
+
+
+def _is_fusible(node: bit.Conv2d | bit.Dense) -> bool:
+    """Return whether ``node`` sums integers and is padded as the kernels pad."""
+    if node.result.type.elem is not Elem.I32:
+        return False
+    free = -1 if node.x.type.elem is Elem.SIGN else 0
+    return isinstance(node, bit.Dense) or not node.window.is_padded or node.pad_value == free
 
 
 def _chain(first: bit.Conv2d | bit.Dense, only_reader: Mapping[str, bit.BitOp]) -> _Chain:
