@@ -70,7 +70,7 @@ class Finding:
         return f"{self.kind.name.lower()}: {self.text}{other}\n  in {', '.join(where)}"
 
 
-class EmulatorFault(InternalError):
+class EmulatorFault(InternalError):  # noqa: N818  -- the kernel's fault, not the emulator's
     """A launch found faults, or could not be made."""
 
     def __init__(self, findings: tuple[Finding, ...], schedule: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from bnncc.emulator.faults import Finding
 from bnncc.emulator.signature import KernelSignature, Parameter
 
 Argument: TypeAlias = Buffer | Pointer | np.generic | int | float | bytes | None
-"""A buffer (or ``buffer + bytes``), a scalar of the parameter's width, a structure's bytes, a null pointer."""
+"""A buffer (or ``buffer + bytes``), a scalar of the parameter's width, a structure's bytes; None is null."""
 
 Order = Literal["ascending", "descending", "random"]
 
@@ -125,6 +125,7 @@ def geometry_fault(
     shared = kernel.static_shared_bytes + shared_bytes
     most = limits.max_opt_in_shared_bytes if options.opt_in_shared else limits.max_shared_bytes
     blocks = grid[0] * grid[1] * grid[2]
+    advice = "" if options.opt_in_shared else " without opting in"
     rules = (
         (min(*grid, *block) < 1 or shared_bytes < 0, f"an extent of grid {grid} or block {block} is below 1"),
         (_exceeds(block, limits.max_block), f"block {block} exceeds {limits.max_block}"),
@@ -135,7 +136,7 @@ def geometry_fault(
         ),
         (
             bool(kernel.max_threads) and threads > _product(kernel.max_threads),
-            f"{threads} threads in a block; the kernel was compiled for at most {_product(kernel.max_threads)}",
+            f"{threads} threads in a block; the kernel was compiled for {_product(kernel.max_threads)}",
         ),
         (
             bool(kernel.required_threads) and tuple(block) != _extended(kernel.required_threads),
@@ -143,8 +144,7 @@ def geometry_fault(
         ),
         (
             shared > most,
-            f"{shared} bytes of shared memory ({kernel.static_shared_bytes} static, {shared_bytes} dynamic); "
-            f"{most} are allowed{'' if options.opt_in_shared else ' without opting in'}",
+            f"{shared} bytes of shared memory, {shared_bytes} of them dynamic; {most} are allowed{advice}",
         ),
         (
             options.cooperative and blocks > limits.max_cooperative_blocks,
@@ -183,6 +183,7 @@ def packed_arguments(kernel: KernelSignature, arguments: Sequence[Argument]) -> 
 
 
 def _raw(parameter: Parameter, argument: Argument) -> bytes | str:
+    raw: bytes
     match argument:
         case Buffer() | Pointer():
             raw = argument.address.to_bytes(8, "little")
@@ -201,6 +202,8 @@ def _raw(parameter: Parameter, argument: Argument) -> bytes | str:
             if parameter.kind != "f" and parameter.size_bytes != 4:
                 return f"{argument} for a parameter that is no float"
             raw = (np.float32(argument) if parameter.size_bytes == 4 else np.float64(argument)).tobytes()
+        case _:
+            assert_never(argument)
     if len(raw) != parameter.size_bytes:
         return f"{len(raw)} bytes for a parameter of {parameter.size_bytes} bytes"
     return raw

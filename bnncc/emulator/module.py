@@ -160,7 +160,8 @@ class EmulatedModule:
     def _variable(self, name: str) -> dict[str, Any]:
         if name not in self._variables:
             raise InternalError(f"no variable '{name}' in '{self.name}': {', '.join(self._variables)}")
-        return self._variables[name]
+        found: dict[str, Any] = self._variables[name]
+        return found
 
     def _connected(self) -> Child | InProcess:
         if self._child is None or not self._child.is_alive:
@@ -184,12 +185,13 @@ class EmulatedModule:
             if memory is not None:
                 _attach(child, memory)
             message = {"do": "launch", "request": request}
-            return child.ask(message, packed, timeout_s=options.timeout_s + _GRACE_S)[0]
+            answer, _ = child.ask(message, packed, timeout_s=options.timeout_s + _GRACE_S)
         except ChildLostError as lost:
             self._child = None
             kind = FaultKind.TIMEOUT if lost.is_timeout else FaultKind.CRASH
             finding = Finding(kind=kind, text=lost.reason, kernel=kernel)
             raise EmulatorFault((finding,), str(options.schedule)) from lost
+        return answer
 
     def _finding(self, kernel: str, raw: dict[str, Any]) -> Finding:
         return Finding(

@@ -160,9 +160,7 @@ def _parse_address(cursor: Cursor) -> Address:
     base: Name | Integer
     base = Name(cursor.word()) if cursor.here.kind == "word" else Integer(cursor.integer())
     offset = 0
-    if cursor.accept("+"):
-        offset = cursor.integer()
-    elif cursor.here.text == "-":
+    if cursor.accept("+") or cursor.here.text == "-":
         offset = cursor.integer()
     cursor.expect("]")
     return Address(base, offset)

@@ -57,7 +57,16 @@ def parse_parameter(cursor: Cursor) -> Variable:
     line = cursor.here.line
     name = cursor.word()
     count = _extent(cursor)
-    return Variable(name, "param", kind, max(align, kind.size_bytes), count, (), False, line)
+    return Variable(
+        name=name,
+        space="param",
+        type=kind,
+        align_bytes=max(align, kind.size_bytes),
+        count=count,
+        values=(),
+        is_extern=False,
+        line=line,
+    )
 
 
 def parse_registers(cursor: Cursor) -> list[Registers]:

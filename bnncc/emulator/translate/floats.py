@@ -155,12 +155,12 @@ def _setp(op: Operation) -> str:
     op.finish(4 if join else 3)
     first, second = op.pair(0)
     symbol = {"and": "&", "or": "|", "xor": "^"}.get(join, "")
-    combined = f"({'test'} {symbol} {op.read(3, PRED)})" if join else "test"
+    combined = f"(test {symbol} {op.read(3, PRED)})" if join else "test"
     other = f"(!test {symbol} {op.read(3, PRED)})" if join else "!test"
     if second is None:
         return f"{{ const bool test = {test}; {op.assign(first, PRED, combined)} }}"
-    both = f"const bool p = {combined}, q = {other}; {op.assign(first, PRED, 'p')} {op.assign(second, PRED, 'q')}"
-    return f"{{ const bool test = {test}; {both} }}"
+    stores = f"{op.assign(first, PRED, 'p')} {op.assign(second, PRED, 'q')}"
+    return f"{{ const bool test = {test}; const bool p = {combined}, q = {other}; {stores} }}"
 
 
 def _set(op: Operation) -> str:

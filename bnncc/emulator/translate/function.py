@@ -14,9 +14,11 @@ from bnncc.emulator.ptx.model import (
     Name,
     PtxError,
     Registers,
-    Scope as Block,
     Statement,
     Variable,
+)
+from bnncc.emulator.ptx.model import (
+    Scope as Block,
 )
 from bnncc.emulator.translate.collectives import COLLECTIVES
 from bnncc.emulator.translate.control import CONTROL

@@ -24,7 +24,8 @@ def _mma(op: Operation) -> str:
     if not shape or len(elements) != 2:
         raise op.error("unsupported shape or element type")
     op.has(shape), op.has(elements[0]), op.has(elements[1])
-    _take(op, "s32"), _take(op, "s32")
+    _take(op, "s32")
+    _take(op, "s32")
     saturate = op.has("satfinite")
     bits = _ELEMENT_BITS[elements[0]]
     if bits != _ELEMENT_BITS[elements[1]]:

@@ -71,21 +71,20 @@ def pointer(
     op: Operation, index: int, space: str, size_bytes: int, *, access: str, strong: bool = False
 ) -> str:
     """Return a C++ pointer to the checked ``[address]`` of operand ``index``."""
-    strength = "ACCESS_STRONG" if strong else "ACCESS_PLAIN"
-    match space.split("::")[0]:
+    tail = f"{op.line}, ACCESS_STRONG" if strong else f"{op.line}, ACCESS_PLAIN"
+    match space.partition("::")[0]:
         case "shared" if access == "ACCESS_READ":
-            return f"shared_read<{size_bytes}, G>(t, {_address(op, index, U32)}, {op.line}, {strength})"
+            return f"shared_read<{size_bytes}, G>(t, {_address(op, index, U32)}, {tail})"
         case "shared":
-            return f"shared_write<{size_bytes}, G>(t, {_address(op, index, U32)}, {op.line}, {strength}, {access})"
+            return f"shared_write<{size_bytes}, G>(t, {_address(op, index, U32)}, {tail}, {access})"
         case "local":
             return f"local_access<{size_bytes}>(t, {_address(op, index, U32)}, {op.line})"
         case "global" | "const":
-            return f"global_access<{size_bytes}>(t, {_site(op)}, {_address(op, index, U64)}, {op.line}, {access})"
+            place = f"{_site(op)}, {_address(op, index, U64)}, {op.line}, {access}"
+            return f"global_access<{size_bytes}>(t, {place})"
         case _:
-            address = _address(op, index, U64)
-            return (
-                f"generic_access<{size_bytes}, G>(t, {_site(op)}, {address}, {op.line}, {strength}, {access})"
-            )
+            place = f"{_site(op)}, {_address(op, index, U64)}, {tail}, {access}"
+            return f"generic_access<{size_bytes}, G>(t, {place})"
 
 
 def _param_pointer(op: Operation, index: int, size_bytes: int) -> str:
@@ -103,12 +102,12 @@ def _param_pointer(op: Operation, index: int, size_bytes: int) -> str:
 
 
 def _modifiers(op: Operation) -> tuple[str, bool]:
-    strong = any([op.has(name) for name in _STRONG])
+    strong = [name for name in _STRONG if op.has(name)]
     space = op.choice(*_SPACES, default="generic")
     op.ignore(*_SCOPES)
     op.ignore(*_CACHE)
     op.ignore_prefix("L1::", "L2::")
-    return space, strong
+    return space, bool(strong)
 
 
 def _load(op: Operation) -> str:
@@ -179,7 +178,7 @@ def _cvta(op: Operation) -> str:
     space = op.choice(*_SPACES)
     op.finish(2)
     window = {"shared": "EMU_SHARED_WINDOW", "local": "EMU_LOCAL_WINDOW", "param": "EMU_PARAM_WINDOW"}.get(
-        space.split("::")[0]
+        space.partition("::")[0]
     )
     value = op.read(1, U64)
     if window is None:
@@ -193,7 +192,7 @@ def _isspacep(op: Operation) -> str:
     op.finish(2)
     high = f"(u32)({op.read(1, U64)} >> 32)"
     windows = {"shared": "EMU_SHARED_WINDOW", "local": "EMU_LOCAL_WINDOW", "param": "EMU_PARAM_WINDOW"}
-    window = windows.get(space.split("::")[0])
+    window = windows.get(space.partition("::")[0])
     if window is not None:
         return op.write(0, PRED, f"({high} == {window})")
     if space == "const":

@@ -83,11 +83,8 @@ def translate_module(module: Module) -> TranslatedModule:
                 "granularity": done.granularity,
             }
         )
-    head = (
-        '#include "emu.h"\n'
-        + f'extern "C" {{ extern const u32 emu_site_count; const u32 emu_site_count = {sites}; '
-    )
-    head += f"Range emu_sites[{max(1, sites)}]; }}"
+    count = f"extern const u32 emu_site_count; const u32 emu_site_count = {sites};"
+    head = f'#include "emu.h"\nextern "C" {{ {count} Range emu_sites[{max(1, sites)}]; }}'
     description = {
         "kernels": described,
         "variables": [
