@@ -1,0 +1,144 @@
+"""The CUDA target on a CPU: its PTX runs in the emulator, every access checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bnncc import emulator
+from bnncc.diagnostics import PlatformError
+from bnncc.runtime.addresses import (
+    Addresses,
+    array_dtype,
+    checked_array,
+    image_count,
+    result_values,
+    workspace_bytes,
+)
+from bnncc.targets.cuda.artifact import CudaArtifact
+from bnncc.toolchain.build_cache import BuildCache
+from bnncc.toolchain.cuda_compiler import CudaCompiler, compile_cuda
+from bnncc.toolchain.find_cuda import find_cuda_compiler
+
+Array = npt.NDArray[Any]
+
+EMULATED_ARCH: Final = "sm_80"
+MAX_IMAGES: Final = 64
+"""Images that go through the network at a time; more are cut, to bound memory and the time of a launch."""
+_TIMEOUT_S: Final = 600.0
+
+
+class EmulatedExecutable:
+    """A network whose kernels run in the emulator; workspace and outputs hold junk before every run."""
+
+    def __init__(
+        self,
+        artifact: CudaArtifact,
+        blob: bytes,
+        module: emulator.EmulatedModule,
+        schedule: emulator.Schedule,
+    ) -> None:
+        self._artifact = artifact
+        self._module = module
+        self._memory = emulator.DeviceMemory()
+        self._blob = self._memory.upload(np.frombuffer(blob or bytes(64), np.uint8))
+        self.options = emulator.LaunchOptions(timeout_s=_TIMEOUT_S, schedule=schedule, memory=self._memory)
+        self._is_open = True
+
+    @classmethod
+    def load(
+        cls,
+        artifact: CudaArtifact,
+        blob: bytes,
+        *,
+        arch: str = EMULATED_ARCH,
+        compiler: CudaCompiler | None = None,
+        cache: BuildCache | None = None,
+        schedule: emulator.Schedule | None = None,
+    ) -> EmulatedExecutable:
+        """Return the network, its PTX compiled and translated (from the cache where it can be).
+
+        Args:
+            artifact: of the CUDA target.
+            blob: the weights.
+            arch: whose PTX runs.
+            compiler: makes the PTX; by default the one that is found.
+            cache: of PTX and translated modules; the user's by default.
+            schedule: the order of threads and blocks; by default that of their indices.
+
+        Raises:
+            PlatformError: there is no CUDA compiler or no C++ compiler.
+        """
+        store = cache or BuildCache.default()
+        # NVRTC first: it starts no process, and the machine code is not needed.
+        maker = compiler or find_cuda_compiler("nvrtc")
+        image = compile_cuda(maker, artifact.source.text, arch, "ptx", cache=store, has_lines=True)
+        module = emulator.load(image.data.decode(), name=f"{artifact.name}.{arch}.ptx", cache=store)
+        return cls(artifact, blob, module, schedule or emulator.Schedule.ascending())
+
+    def with_schedule(self, schedule: emulator.Schedule) -> EmulatedExecutable:
+        """Return this executable, its launches from now on in the order of ``schedule``."""
+        self.options = replace(self.options, schedule=schedule)
+        return self
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs of the network by name.
+
+        Raises:
+            EmulatorFault: a kernel did something wrong.
+        """
+        if not self._is_open:
+            raise PlatformError(f"'{self._artifact.name}': the network was closed")
+        images = image_count(self._artifact, {name: array.shape for name, array in inputs.items()})
+        parts = [
+            self._run_part({name: array[start : start + MAX_IMAGES] for name, array in inputs.items()})
+            for start in range(0, max(images, 1), MAX_IMAGES)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def close(self) -> None:
+        """End the process that runs kernels and give its memory back."""
+        if self._is_open:
+            self._is_open = False
+            self._module.close()
+            self._memory.close()
+
+    def _run_part(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        images = image_count(self._artifact, {name: array.shape for name, array in inputs.items()})
+        arrays = {value.name: checked_array(value, inputs[value.name]) for value in self._artifact.inputs}
+        results = {
+            value.name: np.empty((images, *value.type.shape), array_dtype(value))
+            for value in result_values(self._artifact)
+        }
+        if images:
+            self._launch_all(arrays, results, images)
+        everything = {**arrays, **results}
+        return {output.name: everything[output.value.name] for output in self._artifact.outputs}
+
+    def _launch_all(self, arrays: Mapping[str, Array], results: Mapping[str, Array], images: int) -> None:
+        """Run every launch on fresh buffers, and fill ``results``."""
+        outside = {name: self._memory.upload(array) for name, array in arrays.items()}
+        outside |= {name: self._memory.alloc(array.nbytes) for name, array in results.items()}
+        workspace = self._memory.alloc(workspace_bytes(self._artifact, images))
+        addresses = Addresses(
+            artifact=self._artifact,
+            images=images,
+            workspace=workspace.address,
+            blob=self._blob.address,
+            outside={name: buffer.address for name, buffer in outside.items()},
+        )
+        try:
+            for launch in self._artifact.launches:
+                grid, block = launch.geometry.grid(images), launch.geometry.block
+                self._module.launch(
+                    launch.kernel, grid, block, addresses.arguments(launch), options=self.options
+                )
+            for name, array in results.items():
+                array[...] = outside[name].download(array.dtype, array.shape)
+        finally:
+            for buffer in (workspace, *outside.values()):
+                self._memory.free(buffer)
