@@ -96,22 +96,22 @@ def number_body(  # noqa: PLR0911 -- one branch an operation
     """Return the value of one number, at ``channel`` and ``pixel`` of ``image``."""
     match node:
         case bit.BorderAffine(x=x, multiply=multiply, table=table, border=border):
-            result = f"{multiply} * {_read(x, 'x')} + table[{_table_row(border, x, name)}channel]"
+            result = f"{multiply} * {_number(x, 'x')} + table[{_table_row(border, x, name)}channel]"
             tables = (constant("table", "int", program, table),)
             return Body(operands=(("x", x),), constants=tables, result=result, border=_used(border))
         case bit.Affine(x=x, scale=scale, shift=shift):
-            number = _read(x, "x") if x.type.elem is Elem.F32 else f"__int2float_rn({_read(x, 'x')})"
+            number = _number(x, "x") if x.type.elem is Elem.F32 else f"__int2float_rn({_number(x, 'x')})"
             return Body(
                 operands=(("x", x),),
                 constants=_scales(program, scale, shift),
                 result=f"bnncc_affine({number}, scale[channel], shift[channel])",
             )
         case bit.Relu(x=x):
-            return Body(operands=(("x", x),), result=f"fmaxf({_read(x, 'x')}, 0.0f)")
+            return Body(operands=(("x", x),), result=f"fmaxf({_number(x, 'x')}, 0.0f)")
         case bit.HardTanh(x=x):
-            return Body(operands=(("x", x),), result=f"fminf(fmaxf({_read(x, 'x')}, -1.0f), 1.0f)")
+            return Body(operands=(("x", x),), result=f"fminf(fmaxf({_number(x, 'x')}, -1.0f), 1.0f)")
         case bit.Add(x=x, y=y):
-            left, right = _read(x, "x"), _read(y, "x2")
+            left, right = _number(x, "x"), _number(y, "x2")
             is_float = x.type.elem is Elem.F32
             result = f"__fadd_rn({left}, {right})" if is_float else f"{left} + {right}"
             return Body(operands=(("x", x), ("x2", y)), result=result)
@@ -125,6 +125,18 @@ def number_body(  # noqa: PLR0911 -- one branch an operation
             raise InternalError(f"the CUDA target has no numbers from '{type(node).__name__}' at {node.span}")
 
 
+def _number(value: Value, name: str, channel: str = "channel", pixel: str = "pixel") -> str:
+    """Return one element of a value as a number; signs are -1 and 1."""
+    if value.type.layout.is_packed:
+        return f"({_read(value, name, channel, pixel)} ? 1 : -1)"
+    return _element(value, name, channel, pixel)
+
+
+def _element(value: Value, name: str, channel: str, pixel: str) -> str:
+    pixels = value.type.spatial[0] * value.type.spatial[1]
+    return f"{name}[((size_t)image * {value.type.channels} + {channel}) * {pixels} + {pixel}]"
+
+
 def _read(value: Value, name: str, channel: str = "channel", pixel: str = "pixel") -> str:
     """Return one element of a value: a number, or a truth value for signs."""
     tensor = value.type
@@ -134,7 +146,7 @@ def _read(value: Value, name: str, channel: str = "channel", pixel: str = "pixel
         start = f"{name} + {form.function}(image, {form.vectors}) * 4"
         vector = f"({channel} / 128 * {pixels} + {pixel}) * {form.word_step}"
         return f"bnncc_bit({start} + {vector}, {channel})"
-    element = f"{name}[((size_t)image * {tensor.channels} + {channel}) * {pixels} + {pixel}]"
+    element = _element(value, name, channel, pixel)
     return f"({element} > 0)" if tensor.elem is Elem.SIGN else element
 
 
