@@ -70,8 +70,8 @@ def make_feed(
     height, width = split.images.shape[2:]
     maps = tuple(PixelMaps(pixel_maps(clause, height, width).indices.to(device)) for clause in augment)
     return Feed(
-        images=torch.from_numpy(np.ascontiguousarray(split.images)).to(device),
-        labels=torch.from_numpy(np.ascontiguousarray(split.labels)).to(device),
+        images=torch.tensor(split.images, device=device),
+        labels=torch.tensor(split.labels, device=device),
         batch=min(batch, len(split)),
         maps=maps,
         input_shape=input_shape,

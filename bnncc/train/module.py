@@ -91,7 +91,7 @@ class BnnModule(nn.Module):
         batch = max(1, min(1000, _EVAL_ELEMENTS // largest))
         network = self.exact()
         parts = [
-            network.run((torch.from_numpy(inputs[start : start + batch]).to(device),))[0].cpu().numpy()
+            network.run((torch.tensor(inputs[start : start + batch], device=device),))[0].cpu().numpy()
             for start in range(0, len(inputs), batch)
         ]
         return np.concatenate(parts)

@@ -95,11 +95,15 @@ def test_trained_weights_mean_the_same_in_the_reference(digits, tmp_path):
     np.testing.assert_array_equal(evaluate_torch(DIGITS_NET, arrays, digits.test.images), expected)
 
 
-@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.BFLOAT16])
 @pytest.mark.parametrize(
-    "stop", [StopAt(2), StopAt(2, step=3), StopAt(1, step=1)], ids=["epoch", "step", "first"]
+    ("precision", "stop", "optimizer"),
+    [
+        (Precision.FLOAT32, StopAt(2), train_spec.Adam(lr=5e-3)),
+        (Precision.BFLOAT16, StopAt(2, step=3), train_spec.Adam(lr=5e-3)),
+        (Precision.FLOAT32, StopAt(1, step=1), train_spec.ShiftAdaMax()),
+    ],
+    ids=["after an epoch", "inside an epoch", "inside the first"],
 )
-@pytest.mark.parametrize("optimizer", [train_spec.Adam(lr=5e-3), train_spec.ShiftAdaMax()])
 def test_a_resumed_run_ends_with_the_same_bits(digits, tmp_path, precision, stop, optimizer, monkeypatch):
     monkeypatch.setattr("bnncc.train.fit._REPORT_SECONDS", -1.0)
     graph, data = with_everything_random(), small(digits)
