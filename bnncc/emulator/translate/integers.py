@@ -206,8 +206,8 @@ def _bmsk_szext(op: Operation) -> str:
 
 
 def _prmt(op: Operation) -> str:
-    op.type_in("b32")
     mode = op.choice("f4e", "b4e", "rc8", "ecl", "ecr", "rc16", default="")
+    op.type_in("b32")
     op.finish(4)
     function = f"op_prmt_{mode}" if mode else "op_prmt"
     return op.write(0, B32, f"{function}({op.read(1, U32)}, {op.read(2, U32)}, {op.read(3, U32)})")
