@@ -113,6 +113,11 @@ class Summary:
         """Return the other multiply-accumulates, for one image."""
         return sum(layer.other_macs for layer in self.layers)
 
+    def __str__(self) -> str:
+        from bnncc.analysis.summary_text import summary_text
+
+        return summary_text(self)
+
 
 def summarize(graph: nn.NnGraph) -> Summary:
     """Return the network in numbers; weights need not be bound."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ class Executable(Protocol):
         """Free what the executable holds; it cannot run afterwards."""
 
 
-NUMPY_DTYPES = {
+NUMPY_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "sign": np.dtype(np.int8),
     "u8": np.dtype(np.uint8),
     "i8": np.dtype(np.int8),

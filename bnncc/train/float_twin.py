@@ -1,4 +1,4 @@
-"""The float network a binary one is measured against: the same layers in float32, as one would deploy them."""
+"""The float network a binary one is measured against: the same layers, deployed in float32."""
 
 from __future__ import annotations
 
@@ -42,8 +42,15 @@ def float_twin(graph: nn.NnGraph, threads: int) -> Callable[[Array], Array]:
 
 
 def _weight(ref: ConstRef, generator: torch.Generator) -> Tensor:
-    weight = torch.randn(ref.type.shape, generator=generator) / (ref.type.count / ref.type.channels) ** 0.5
-    return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
+    weight: Tensor = (
+        torch.randn(ref.type.shape, generator=generator) / (ref.type.count / ref.type.channels) ** 0.5
+    )
+    return layers_last(weight)
+
+
+def layers_last(x: Tensor) -> Tensor:
+    """Return ``x`` with channels last, torch's fastest order for images on a CPU."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def _step(  # noqa: PLR0911 -- one branch an operation
@@ -51,8 +58,7 @@ def _step(  # noqa: PLR0911 -- one branch an operation
 ) -> Tensor:
     match node:
         case nn.Normalize(x=x, scale=scale, shift=shift):
-            scaled = values[x.name] * float(scale) + float(shift)
-            return scaled.contiguous(memory_format=torch.channels_last) if scaled.dim() == 4 else scaled
+            return layers_last(values[x.name] * float(scale) + float(shift))
         case nn.Conv2d(x=x, weight=weight, window=window):
             return layers.conv2d(values[x.name], weights[weight], window, 0)
         case nn.Dense(x=x, weight=weight):

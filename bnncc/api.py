@@ -1,0 +1,230 @@
+"""The Python API: load, train, compile; what the command line does, as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
+
+import numpy.typing as npt
+
+from bnncc._files import read_bytes
+from bnncc.codegen.package import Package
+from bnncc.diagnostics import DataError, PlatformError
+from bnncc.driver import CompileOptions, compile_elaborated, load_model
+from bnncc.frontend.load import Elaborated
+from bnncc.ir.nn import NnGraph
+from bnncc.ir.train_spec import Clause, TrainSpec, bounds
+from bnncc.runs import new_run, remember_run
+
+if TYPE_CHECKING:
+    from bnncc.analysis.summary import Summary
+    from bnncc.train.progress import EpochRecord, Observer
+
+NumberT = TypeVar("NumberT", int, float)
+WeightsLike: TypeAlias = "Path | str | Mapping[str, npt.NDArray[Any]] | Trained | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A network read from a ``.bnn`` file, its parameters set.
+
+    Args:
+        path: of the file.
+        overrides: parameters set by the caller.
+    """
+
+    path: Path
+    overrides: Mapping[str, str]
+    elaborated: Elaborated
+
+    @property
+    def graph(self) -> NnGraph:
+        """Return the network as its author wrote it."""
+        return self.elaborated.graph
+
+    @property
+    def recipe(self) -> TrainSpec:
+        """Return what the ``train`` block says."""
+        return self.elaborated.train
+
+    def summary(self) -> Summary:
+        """Return shapes, parameters, memory and operations of every layer; ``print`` shows a table."""
+        from bnncc.analysis.summary import summarize
+
+        return summarize(self.graph)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a training run has come to.
+
+    Args:
+        folder: of the run.
+        best: the weights to compile.
+        test_accuracy: of the network of inference on all test images, from 0 to 1.
+        history: one record an epoch.
+        is_interrupted: whether Ctrl-C ended it early.
+    """
+
+    folder: Path
+    best: Path
+    test_accuracy: float
+    history: tuple[EpochRecord, ...]
+    is_interrupted: bool
+
+
+class TrainKeywords(TypedDict, total=False):
+    """What `train` takes besides the network and the data.
+
+    ``epochs``, ``batch``, ``lr``, ``seed`` replace those of the train block; ``preset`` (``paper-theano``,
+    ``paper-torch7``, ``modern``) the whole recipe. ``resume`` is the folder of a run to go on with.
+    """
+
+    folder: Path | str | None
+    resume: Path | str | None
+    preset: str | None
+    epochs: int | None
+    batch: int | None
+    lr: float | None
+    seed: int | None
+    device: str
+    threads: int | None
+    data_dir: Path | str | None
+    download: bool
+    observer: Observer | None
+
+
+class CompileKeywords(TypedDict, total=False):
+    """What `compile` takes besides the network and its weights.
+
+    ``target`` is ``("cuda", "c")``; ``arch`` names GPU architectures (``("sm_80", "sm_90a")``); ``march`` the
+    CPU of the C (``native``); ``seed`` draws random weights on purpose.
+    """
+
+    target: tuple[str, ...]
+    arch: tuple[str, ...] | None
+    march: str
+    seed: int | None
+
+
+def load(path: Path | str, **params: int | float | str | Fraction) -> Model:
+    """Return the network in the file ``path``, its parameters set to ``params``.
+
+    Example:
+        >>> model = load("examples/digits.bnn", hidden=64)  # doctest: +SKIP
+        >>> print(model.summary())  # doctest: +SKIP
+
+    Raises:
+        CompileError: with every error of the file.
+        DataError: the file cannot be read.
+    """
+    overrides = {name: str(value) for name, value in params.items()}
+    return Model(path=Path(path), overrides=overrides, elaborated=load_model(Path(path), overrides))
+
+
+def train(model: Model | Path | str, data: str, **options: Unpack[TrainKeywords]) -> Trained:
+    """Return the result of training ``model`` on the data set ``data``; the run folder holds everything.
+
+    Example:
+        >>> result = train("examples/digits.bnn", "digits", epochs=2)  # doctest: +SKIP
+        >>> package = compile("examples/digits.bnn", result)  # doctest: +SKIP
+
+    Raises:
+        DataError: data set or run cannot be read, or the images do not fit the network.
+        PlatformError: torch or the device is missing.
+    """
+    try:
+        from bnncc.train.fit import FitOptions, fit
+    except ModuleNotFoundError as error:
+        raise PlatformError(f"training needs '{error.name}': pip install 'bnncc[train]'") from error
+    from bnncc.data.load import load_dataset
+
+    loaded = model if isinstance(model, Model) else load(model)
+    spec = _recipe(loaded, options)
+    given_dir = options.get("data_dir")
+    dataset = load_dataset(
+        data, None if given_dir is None else Path(given_dir), download=options.get("download", True)
+    )
+    resumed = options.get("resume")
+    folder = Path(resumed or options.get("folder") or new_run(loaded.graph.name))
+    result = fit(
+        loaded.graph,
+        spec,
+        dataset,
+        FitOptions(
+            run_dir=folder,
+            device=options.get("device", "auto"),
+            threads=options.get("threads"),
+            resume=resumed is not None,
+            source=read_bytes(loaded.path, "network").decode(errors="replace"),
+        ),
+        options.get("observer"),
+    )
+    remember_run(loaded.graph.name, result.best_path, loaded.overrides)
+    return Trained(
+        folder=folder,
+        best=result.best_path,
+        test_accuracy=result.test_accuracy,
+        history=result.history,
+        is_interrupted=result.is_interrupted,
+    )
+
+
+def compile(  # noqa: A001 - the API's verb; nobody imports it without the module's name
+    model: Model | Path | str, weights: WeightsLike = None, **options: Unpack[CompileKeywords]
+) -> Package:
+    """Return ``model`` compiled with ``weights``, as a package.
+
+    Without ``weights`` the last training run's are taken, else ``model.safetensors`` beside the source, else
+    random ones (`Package.manifest` tells).
+
+    Example:
+        >>> package = compile("examples/digits.bnn", target=("c",), seed=0)  # doctest: +SKIP
+        >>> package.save("digits.bnnpkg")  # doctest: +SKIP
+
+    Raises:
+        CompileError: with every error of the network, or of weights that do not fit it.
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    given = weights.best if isinstance(weights, Trained) else weights
+    chosen = CompileOptions(
+        overrides=loaded.overrides,
+        weights=Path(given) if isinstance(given, str) else given,
+        random_seed=options.get("seed"),
+        targets=options.get("target", ("cuda", "c")),
+        archs=options.get("arch"),
+        march=options.get("march", "native"),
+    )
+    return compile_elaborated(loaded.elaborated, loaded.path, chosen)
+
+
+def _recipe(model: Model, options: TrainKeywords) -> TrainSpec:
+    """Return the train block with the caller's changes; each is checked as the language checks it."""
+    spec = model.recipe
+    if (preset := options.get("preset")) is not None:
+        from bnncc.train.recipe import PRESETS
+
+        if preset not in PRESETS:
+            raise DataError(f"there is no preset '{preset}'; choose from {', '.join(PRESETS)}")
+        spec = PRESETS[preset](spec)
+    if (epochs := options.get("epochs")) is not None:
+        spec = replace(spec, epochs=_allowed(TrainSpec, "epochs", epochs))
+    if (batch := options.get("batch")) is not None:
+        spec = replace(spec, batch=_allowed(TrainSpec, "batch", batch))
+    if (seed := options.get("seed")) is not None:
+        spec = replace(spec, seed=_allowed(TrainSpec, "seed", seed))
+    if (lr := options.get("lr")) is not None:
+        rate = _allowed(type(spec.optimizer), "lr", lr)
+        spec = replace(spec, optimizer=replace(spec.optimizer, lr=rate))
+    return spec
+
+
+def _allowed(clause: type[Clause], name: str, value: NumberT) -> NumberT:
+    """Return ``value`` if the language would take it for the setting ``name``."""
+    allowed = bounds(clause, name)
+    if allowed is not None and not allowed.allow(value):
+        raise DataError(f"'{name}' is {value:g}; it has to be {allowed}")
+    return value

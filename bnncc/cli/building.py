@@ -1,0 +1,155 @@
+"""``compile`` and ``passes``: from a network to a package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnncc.cli.options import (
+    Define,
+    Diagnostics,
+    DiagnosticsFormat,
+    Json,
+    Model,
+    Seed,
+    Weights,
+    parse_list,
+    parse_overrides,
+)
+from bnncc.cli.talk import emit, emit_json, err, say, warn
+
+if TYPE_CHECKING:
+    from bnncc.cli.watch import Watcher
+    from bnncc.codegen.package import Package
+    from bnncc.driver import CompileOptions
+
+TARGETS = ("cuda", "c")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("compile", rich_help_panel="Compile")(compile_)
+    app.command(rich_help_panel="Compile")(passes)
+
+
+def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
+    model: Model,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="PKG", help="MODEL.bnnpkg.")
+    ] = None,
+    weights: Weights = None,
+    target: Annotated[str, typer.Option(metavar="LIST", help="cuda, c.")] = "cuda,c",
+    arch: Annotated[
+        str | None, typer.Option(metavar="LIST", help="sm_80,sm_90a: what to build cubins for.")
+    ] = None,
+    march: Annotated[
+        str, typer.Option(help="native, generic, x86-64-v3, ...: the CPU the C is for.")
+    ] = "native",
+    emit_to: Annotated[
+        Path | None, typer.Option("--emit", metavar="DIR", help="Write the sources here, too.")
+    ] = None,
+    seed: Seed = 0,
+    print_after: Annotated[
+        str | None, typer.Option("--print-ir-after", metavar="PASS", help="Print the IR after this pass.")
+    ] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(metavar="PASS", help="Stop after this pass; no package is written.")
+    ] = None,
+    define: Define = None,
+    *,
+    is_random: Annotated[
+        bool, typer.Option("--random-weights", help="Random weights on purpose, drawn from --seed.")
+    ] = False,
+    print_all: Annotated[
+        bool, typer.Option("--print-ir-after-all", help="Print the IR after every pass.")
+    ] = False,
+    verify_each: Annotated[
+        bool,
+        typer.Option("--verify-each", help="Run the reference before and after every pass, and compare."),
+    ] = False,
+    time_passes: Annotated[bool, typer.Option("--time-passes", help="Say how long each pass took.")] = False,
+    as_json: Json = False,
+    diagnostics: Diagnostics = DiagnosticsFormat.TEXT,  # noqa: ARG001 - read by its callback
+) -> None:
+    """Compile a network and its weights to one package: CUDA and C, sources and binaries."""
+    from bnncc.cli.watch import Stopped, Watcher
+    from bnncc.driver import CompileOptions, compile_network
+
+    options = CompileOptions(
+        overrides=parse_overrides(define),
+        weights=weights,
+        random_seed=seed if is_random else None,
+        targets=parse_list(target, TARGETS, "--target"),
+        archs=None if arch is None else parse_list(arch, (), "--arch"),
+        march=march,
+    )
+    watcher = Watcher(
+        print_after=print_after,
+        print_all=print_all,
+        stop_after=stop_after,
+        is_verifying=verify_each,
+        emit=emit,
+    )
+    try:
+        package = compile_network(model, options, watcher)
+    except Stopped:
+        return
+    finally:
+        if time_passes:
+            _show_times(watcher)
+    path = output or Path(f"{model.stem}.bnnpkg")
+    package.save(path)
+    if emit_to is not None:
+        _write_sources(package, emit_to)
+    _report(package, path, options, as_json=as_json)
+
+
+def passes(*, as_json: Json = False) -> None:
+    """List the passes in the order they run."""
+    from bnncc.cli.watch import pass_descriptions
+
+    found = pass_descriptions()
+    if as_json:
+        emit_json(found)
+        return
+    width = max(map(len, found))
+    for name, what in found.items():
+        emit(f"{name:{width}}  {what}")
+
+
+def _show_times(watcher: Watcher) -> None:
+    for name, seconds in watcher.times:
+        say(f"{1000 * seconds:9.2f} ms  {name}")
+
+
+def _write_sources(package: Package, folder: Path) -> None:
+    from bnncc._files import write_atomically
+
+    names = (*package.names("src/"), *package.names("ptx/"), *package.names("cubin/"), *package.names("bin/"))
+    for name in names:
+        write_atomically(folder / Path(name).name, package.entry(name))
+    say(f"wrote {len(names)} files to {folder}")
+
+
+def _report(package: Package, path: Path, options: CompileOptions, *, as_json: bool) -> None:
+    import json
+
+    from bnncc.cli.report_table import report_table
+    from bnncc.codegen.package import REPORT
+
+    manifest = package.manifest
+    if not manifest.weights.is_trained and options.random_seed is None:
+        warn("no weights were found, so random ones went in: this network is untrained (see --weights)")
+    elif not manifest.weights.is_trained:
+        say(f"random weights (seed {manifest.weights.seed}): this network is untrained")
+    for item in manifest.targets:
+        for missing in item.missing:
+            warn(f"{item.name}: {missing}")
+    report = json.loads(package.entry(REPORT))
+    if as_json:
+        emit_json({"package": str(path), **report})
+        return
+    err().print(report_table(report))
+    emit(str(path))

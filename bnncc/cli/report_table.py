@@ -1,0 +1,42 @@
+"""The table that ``compile`` ends with: every layer, its kernels, what they take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+
+def report_table(report: Mapping[str, Any]) -> Group:
+    """Return ``report.json`` for a terminal."""
+    targets: Mapping[str, list[dict[str, Any]]] = report["targets"]
+    return Group(*(_table(name, rows) for name, rows in targets.items()), _size(report))
+
+
+def _size(report: Mapping[str, Any]) -> Text:
+    packed, full = report["weights_bytes"], report["float32_bytes"]
+    return Text(f"weights: {packed:,} bytes in the package, {full:,} as float32")
+
+
+def _table(target: str, rows: list[dict[str, Any]]) -> Table:
+    archs = sorted({arch for row in rows for arch in row.get("archs", {})})
+    table = Table(title=target, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for title in ("layer", "kernel", "from", "result"):
+        table.add_column(title, overflow="fold")
+    table.add_column("constants", justify="right")
+    for arch in archs:
+        table.add_column(f"{arch}: regs, shared, spill", justify="right")
+    for row in rows:
+        table.add_row(*map(str, _cells(row, archs)))
+    return table
+
+
+def _cells(row: Mapping[str, Any], archs: list[str]) -> Iterator[str]:
+    yield from (row["layer"], row["op"], row["origin"], row["result"])
+    yield f"{row['constant_bytes']:,}"
+    for arch in archs:
+        found = row["archs"].get(arch)
+        yield f"{found['registers']}, {found['shared_bytes']}, {found['spill_bytes']}" if found else "-"

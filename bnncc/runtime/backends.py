@@ -1,0 +1,211 @@
+"""The ways a package can run here: each regenerates its program from the IR inside."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import assert_never
+
+from bnncc.codegen.package import Package
+from bnncc.diagnostics import DataError, PlatformError
+from bnncc.ir.kernel import KernelProgram
+from bnncc.ir.nn import NnGraph
+from bnncc.ir.reference import evaluate_nn
+from bnncc.passes.pipeline import lower_network
+from bnncc.runtime.builds import emit_c, emit_cuda, library_entry
+from bnncc.runtime.cuda import CudaSession, list_devices
+from bnncc.runtime.executable import Array, Executable
+from bnncc.runtime.native import NATIVE, NativeExecutable, machine_named
+from bnncc.targets.c.artifact import CArtifact
+from bnncc.targets.c.forms import MACHINES
+from bnncc.targets.cuda.artifact import CudaArtifact
+from bnncc.toolchain.build_cache import BuildCache
+from bnncc.toolchain.cuda_compiler import ARCHITECTURES, CudaCompiler, DeviceImage, compile_cuda
+from bnncc.toolchain.find_cuda import find_cuda_compiler
+from bnncc.toolchain.host_compiler import find_c_compiler
+
+
+class Backend(StrEnum):
+    """Where a network runs.
+
+    ``REF``: NumPy, the judge. ``C``: the generated C on this CPU. ``CUDA``: the generated kernels on a GPU.
+    ``EMULATOR``: the generated kernels, executed on the CPU.
+    """
+
+    REF = "ref"
+    C = "c"
+    CUDA = "cuda"
+    EMULATOR = "emulator"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The meaning of the network, in NumPy."""
+
+    graph: NnGraph
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs of the network by name."""
+        return evaluate_nn(self.graph, inputs)
+
+    def close(self) -> None:
+        """Free nothing."""
+
+
+def choose_backend(name: Backend | str) -> Backend:
+    """Return the backend called ``name``; ``auto`` is a GPU, else a C compiler, else the reference.
+
+    Raises:
+        DataError: there is no backend of that name.
+    """
+    if name != "auto":
+        if name not in tuple(Backend):
+            raise DataError(f"there is no backend '{name}'; choose auto, {', '.join(Backend)}")
+        return Backend(name)
+    if _has_gpu():
+        return Backend.CUDA
+    try:
+        find_c_compiler()
+    except PlatformError:
+        return Backend.REF
+    return Backend.C
+
+
+def _has_gpu() -> bool:
+    try:
+        return bool(list_devices())
+    except PlatformError:
+        return False
+
+
+def open_backend(backend: Backend, package: Package, graph: NnGraph, *, trust: bool) -> Executable:
+    """Return ``package`` loaded on ``backend``.
+
+    Args:
+        backend: where it runs.
+        package: for binaries, where there is no compiler.
+        graph: of the package.
+        trust: whether binaries of the package may run where they cannot be built again.
+
+    Raises:
+        PlatformError: this machine lacks something; says what.
+    """
+    match backend:
+        case Backend.REF:
+            return Reference(graph)
+        case Backend.C:
+            return _open_c(package, graph, trust=trust)
+        case Backend.CUDA:
+            return _open_cuda(package, graph, trust=trust)
+        case Backend.EMULATOR:
+            return _open_emulator(graph)
+        case _:
+            assert_never(backend)
+
+
+def _open_c(package: Package, graph: NnGraph, *, trust: bool) -> Executable:
+    lowered = lower_network(graph)
+    try:
+        compiler = find_c_compiler()
+    except PlatformError:
+        return _open_library_inside(package, graph, trust=trust)
+    artifact, program = emit_c(lowered, machine_named(NATIVE, compiler))
+    return NativeExecutable.load(artifact, program.blob(), compiler=compiler)
+
+
+def _open_library_inside(package: Package, graph: NnGraph, *, trust: bool) -> Executable:
+    """Return the library of the package: it is code of whoever made the package."""
+    info = package.manifest.target("c")
+    march = "" if info is None else info.options.get("march", "")
+    if march not in MACHINES or library_entry(MACHINES[march]) not in package.entries:
+        raise PlatformError(
+            "there is no C compiler here, and the package holds no library for this machine "
+            "(bnncc doctor says how to get a compiler)"
+        )
+    if not trust:
+        raise PlatformError(
+            "there is no C compiler here to build the network again. The library inside the package is code "
+            "of whoever made it; to run it nevertheless, say --trust (trust=True in Python)"
+        )
+    artifact, program = emit_c(lower_network(graph), MACHINES[march])
+    return _load_library(artifact, program, package.entry(library_entry(MACHINES[march])))
+
+
+def _load_library(artifact: CArtifact, program: KernelProgram, content: bytes) -> Executable:
+    with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+        path = Path(folder) / "model.so"
+        path.write_bytes(content)
+        # A loaded library stays mapped when its file is gone.
+        return NativeExecutable.load(artifact, program.blob(), library=path)
+
+
+@dataclass(frozen=True, slots=True)
+class _OnDevice:
+    """A network on a GPU, and the session that holds its context."""
+
+    session: CudaSession
+    executable: Executable
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs of the network by name."""
+        return self.executable.run(inputs)
+
+    def close(self) -> None:
+        """Free the network, then the context."""
+        self.executable.close()
+        self.session.close()
+
+
+def _open_cuda(package: Package, graph: NnGraph, *, trust: bool) -> Executable:
+    session = CudaSession()
+    try:
+        artifact, program = emit_cuda(lower_network(graph))
+        try:
+            images = _own_images(find_cuda_compiler(), artifact, session.device.capability)
+        except PlatformError:
+            if not trust:
+                raise
+            images = _images_inside(package)
+        return _OnDevice(session, session.load(artifact, program.blob(), images))
+    except BaseException:
+        session.close()
+        raise
+
+
+def _own_images(
+    compiler: CudaCompiler, artifact: CudaArtifact, capability: tuple[int, int]
+) -> tuple[DeviceImage, ...]:
+    """Return machine code for the device where it is known, else PTX of an older one."""
+    cache = BuildCache.default()
+    number = 10 * capability[0] + capability[1]
+    by_number = {int(arch.removeprefix("sm_").rstrip("a")): arch for arch in ARCHITECTURES}
+    if number in by_number:
+        return (compile_cuda(compiler, artifact.source.text, by_number[number], "cubin", cache=cache),)
+    # Code for one architecture only (sm_90a) runs on no other, so its PTX is no use here.
+    older = [known for known, arch in by_number.items() if known < number and not arch.endswith("a")]
+    if not older:
+        raise PlatformError(f"no generated code runs on compute capability {capability[0]}.{capability[1]}")
+    return (compile_cuda(compiler, artifact.source.text, by_number[max(older)], "ptx", cache=cache),)
+
+
+def _images_inside(package: Package) -> tuple[DeviceImage, ...]:
+    """Return the device code of the package: it is code of whoever made the package."""
+    cubins = package.names("cubin/")
+    return (
+        *(DeviceImage(arch=Path(name).stem, kind="cubin", data=package.entry(name)) for name in cubins),
+        *(
+            DeviceImage(arch=Path(name).stem, kind="ptx", data=package.entry(name))
+            for name in package.names("ptx/")
+        ),
+    )
+
+
+def _open_emulator(graph: NnGraph) -> Executable:
+    # The emulator is a room of its own, of which no other backend needs anything.
+    from bnncc.runtime.emulated import EmulatedExecutable
+
+    artifact, program = emit_cuda(lower_network(graph))
+    return EmulatedExecutable.load(artifact, program.blob())
