@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from bnncc.diagnostics import InternalError
 from bnncc.ir import bit
-from bnncc.ir.graph import Array, Graph, Node, Output, digest_of, freeze, operands
+from bnncc.ir.graph import Array, Graph, Node, Output, const_refs, digest_of, freeze, operands
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 
 OpT = TypeVar("OpT", bound=Node)
@@ -102,15 +102,23 @@ def rewrite_once(graph: bit.BitGraph, rule: Rule) -> bit.BitGraph:
     scope = Scope(producers={}, readers=readers(graph), names=Names.of(graph))
     nodes: list[bit.BitOp] = []
     has_fired = False
+    uses = Counter(ref.name for node in graph.nodes for ref in const_refs(node))
     for original in graph.nodes:
         node = with_operands(original, scope.replaced)
+        # What replaces a node may give its constants the names that go with it.
+        own = [ref for ref in const_refs(node) if uses[ref.name] == 1]
+        for ref in own:
+            scope.names.refs.pop(ref.name, None)
         found = rule(node, scope)
+        if found is None:
+            scope.names.refs.update((ref.name, ref) for ref in own)
         has_fired = has_fired or found is not None
         if isinstance(found, Value):
             scope.replaced[node.result.name] = found
             continue
         for made in (node,) if found is None else found:
             nodes.append(made)
+            scope.names.refs.update((ref.name, ref) for ref in const_refs(made))
             scope.producers[made.result.name] = made
     if not has_fired:
         return graph

@@ -45,7 +45,7 @@ KINDS = ["random", "ties", "near ties", "zero gamma", "tiny gamma", "huge", "squ
 @pytest.mark.parametrize("unit", [Fraction(1), Fraction(1, 255), Fraction(3, 7)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_fold_equals_predicate_on_every_sum(kind: str, unit: Fraction) -> None:
-    norms = random_norms(kind, 60, spread=8)
+    norms = random_norms(kind, 24, spread=8)
     low, high = (-64, 64) if unit == 1 else (-300, 300)
     test = fold(norms, unit, low, high)
     assert ((test.bounds >= low) & (test.bounds <= high + 1)).all()
