@@ -11,9 +11,15 @@ from bnncc.frontend.table import END, ParseTable, Reduction
 Build = Callable[[list[Any]], object]
 """Makes a node of the children of a rule; they are tokens and nodes, as that rule of the grammar says."""
 
-_SYNC_KEYWORDS: Final = frozenset(
-    {"LET", "OUTPUT", "INPUT", "BLOCK", "NETWORK", "TRAIN", "INCLUDE", "RBRACE"}
-)
+# What begins a statement, and what must follow: a reserved word misused as a name begins nothing.
+_SYNC_KEYWORDS: Final[Mapping[str, frozenset[str]]] = {
+    "OUTPUT": frozenset({"NAME"}),
+    "INPUT": frozenset({"NAME", "ARROW", "PLUS"}),
+    "BLOCK": frozenset({"NAME", "CALLEE"}),
+    "NETWORK": frozenset({"NAME", "CALLEE"}),
+    "TRAIN": frozenset({"LBRACE"}),
+    "INCLUDE": frozenset({"TEXT"}),
+}
 _SYNC_RULES: Final = ("statement", "item", "setting")
 _OPENERS: Final = frozenset({"LBRACE", "LPAR", "LSQB"})
 _CLOSERS: Final = frozenset({"RBRACE", "RPAR", "RSQB"})
@@ -161,7 +167,9 @@ def _may_begin(tokens: Sequence[Token], index: int) -> bool:
     before = tokens[index - 1] if index else None
     if before is not None and before.kind in _GOES_ON:
         return False
-    if token.kind in _SYNC_KEYWORDS:
+    if token.kind in ("LET", "RBRACE", END):
         return True
+    if token.kind in _SYNC_KEYWORDS:
+        return index + 1 < len(tokens) and tokens[index + 1].kind in _SYNC_KEYWORDS[token.kind]
     is_first_on_line = before is None or before.line < token.line
     return is_first_on_line and token.kind in ("NAME", "CALLEE")

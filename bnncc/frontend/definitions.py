@@ -16,6 +16,8 @@ def define(name: ast.Name, entry: Entry, scope: Scope, role: str, report: Report
     if name.text in LAYERS or name.text in WORDS or name.text in FUNCTIONS:
         what = "a layer" if name.text in LAYERS else "a word of the language"
         report.add(ReservedName(span=name.span, name=name.text, role=what))
+        if not isinstance(entry.meaning, Closure):
+            scope.define(name.text, entry)
     elif (first := scope.here(name.text)) is not None:
         report.add(DuplicateName(span=name.span, name=name.text, role=role, first=first.span))
     else:

@@ -134,6 +134,7 @@ class _Elaborator:
         name = statement.name
         if not place.is_network:
             self._report.add(InputInBlock(span=statement.span, name=name.text))
+            place.scope.define(name.text, Entry(POISON, name.span))
             return
         dimensions = [self._evaluator.evaluate(dimension, place) for dimension in statement.dimensions]
         meaning: Meaning = POISON

@@ -38,7 +38,7 @@ def input_type(statement: ast.Input, dimensions: Sequence[Meaning]) -> TensorTyp
         raise Refusal(BadInputType(span=span, reason=reason, advice=advice))
     result = TensorType(elem, shape)
     if result.count > MAX_ELEMENTS or max(result.spatial) > MAX_SIDE:
-        found = f"an input of type {result} cannot be held"
+        found = f"{result}, with more than 2^31 elements, or {MAX_SIDE:,} rows or columns"
         raise Refusal(TensorTooLarge(span=statement.span, layer="input", found=found))
     return result
 

@@ -22,27 +22,22 @@ _KEYWORDS: Final = frozenset(
 _STARTS_VALUE: Final = frozenset(
     {"NUMBER", "TEXT", "NAME", "CALLEE", "LPAR", "LSQB", "INPUT", "IF", "REPEAT"}
 )
-# Groups are tried in this order; each terminal is named once, by the first group that holds it.
-_GROUPS: Final = (
-    (
-        frozenset({"LET", "OUTPUT"}),
-        frozenset({"LET", "OUTPUT", "BLOCK", "INPUT", "IF", "REPEAT"}) | _STARTS_VALUE,
-        "a statement",
-    ),
-    (
-        frozenset({"NETWORK", "INCLUDE"}),
-        frozenset({"NETWORK", "INCLUDE", "BLOCK", "TRAIN"}),
-        "'network', 'block', 'train' or 'include'",
-    ),
-    (frozenset({"OUTPUT", "REPEAT"}), frozenset({"OUTPUT", "REPEAT", "NAME", "CALLEE"}), "a layer"),
-    (frozenset({"NUMBER", "LPAR"}), _STARTS_VALUE | {"PLUS", "MINUS"}, "a value"),
-    (
-        frozenset({"PLUS", "STAR"}),
-        frozenset({"PLUS", "MINUS", "STAR", "SLASH", "PERCENT", "FLOOR_DIVIDE", "POWER", "COMPARISON"}),
-        "",
-    ),
-    (frozenset({"NAME"}), frozenset({"NAME", "CALLEE"}), "a name"),
-    (frozenset({"CALLEE"}), frozenset({"CALLEE"}), "a name"),
+_ITEMS: Final = frozenset({"NETWORK", "BLOCK", "TRAIN", "INCLUDE"})
+_STATEMENTS: Final = frozenset({"LET", "OUTPUT", "BLOCK"}) | _STARTS_VALUE
+_STEPS: Final = frozenset({"OUTPUT", "REPEAT", "NAME", "CALLEE"})
+_NAMES: Final = frozenset({"NAME", "CALLEE"})
+_OPERATORS: Final = frozenset(
+    {"PLUS", "MINUS", "STAR", "SLASH", "PERCENT", "FLOOR_DIVIDE", "POWER", "COMPARISON"}
+)
+# The first terminals tell a group, the second are all that it covers; operators follow any value: not listed.
+_GROUPS: Final[tuple[tuple[frozenset[str], frozenset[str], tuple[str, ...]], ...]] = (
+    (frozenset({"LET", "OUTPUT"}), _STATEMENTS, ("a statement",)),
+    (frozenset({"NETWORK", "INCLUDE"}), _ITEMS, ("'network'", "'block'", "'train'", "'include'")),
+    (frozenset({"OUTPUT", "REPEAT"}), _STEPS, ("a layer",)),
+    (frozenset({"NUMBER", "LPAR"}), _STARTS_VALUE | {"PLUS", "MINUS"}, ("a value",)),
+    (frozenset({"PLUS", "STAR"}), _OPERATORS, ()),
+    (frozenset({"NAME"}), _NAMES, ("a name",)),
+    (frozenset({"CALLEE"}), _NAMES, ("a name",)),
 )
 _SIGNS: Final = {
     "LBRACE": "'{'",
@@ -76,10 +71,11 @@ def explain(tokens: Sequence[Token], index: int, expected: frozenset[str], sourc
     span = token.span(source)
     if token.kind == "EQUAL":
         name = before.text if before is not None and before.kind == "NAME" else ""
-        return StrayEquals(span=span, name=name)
+        is_setting = bool(name) and "NUMBER" in expected and "ARROW" not in expected
+        return StrayEquals(span=span, name=name, is_setting=is_setting)
     if before is not None and before.kind == "ARROW":
         return MissingLayer(span=span, arrow=before.span(source), found=_described(token))
-    if token.kind in _KEYWORDS and "NAME" in expected and not expected >= {"LET", "OUTPUT"}:
+    if token.kind in _KEYWORDS and _wants_name(token, before, expected):
         return KeywordAsName(span=span, word=token.text)
     if "COMMA" in expected and token.kind in _STARTS_VALUE:
         return MissingComma(span=span)
@@ -91,6 +87,12 @@ def explain(tokens: Sequence[Token], index: int, expected: frozenset[str], sourc
     )
 
 
+def _wants_name(token: Token, before: Token | None, expected: frozenset[str]) -> bool:
+    """Return whether a name is meant here: only 'input', which is a value too, may end a statement."""
+    is_named = before is not None and before.kind == "INPUT" and before.line == token.line
+    return is_named or ("NAME" in expected and not expected >= {"LET", "OUTPUT"})
+
+
 def _described(token: Token) -> str:
     return _SIGNS[END].capitalize() if token.kind == END else f"'{token.text}'"
 
@@ -99,11 +101,10 @@ def _phrases(expected: frozenset[str]) -> tuple[str, ...]:
     """Return friendly names of ``expected``, without the operators that may follow any value."""
     phrases: list[str] = []
     rest = set(expected)
-    for needed, covered, phrase in _GROUPS:
+    for needed, covered, words in _GROUPS:
         if needed <= rest:
             rest -= covered
-            if phrase:
-                phrases.append(phrase)
+            phrases.extend(words)
     phrases.extend(_SIGNS.get(name, f"'{name.lower()}'") for name in sorted(rest))
     return tuple(dict.fromkeys(phrases))
 

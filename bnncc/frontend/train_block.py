@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import Field, fields
 from enum import Enum
 from fractions import Fraction
+from math import inf
 from typing import Any, Final, TypeAlias, cast
 
 from bnncc.diagnostics import InternalError, Span
@@ -29,6 +30,7 @@ from bnncc.ir.train_spec import (
     LOSSES,
     OPTIMIZERS,
     SCHEDULES,
+    Bounds,
     Clause,
     RateScale,
     Selection,
@@ -165,13 +167,20 @@ def _field(clause: type[Clause], item: Field[Any], reader: Reader) -> _Number:
         number: _Number = reader.count(item.name, default, low=-(2**62), high=2**62)
     else:
         exact = reader.number(item.name, Fraction(default))
-        number = float(exact) if abs(exact) < 2**1000 else default
-        if number == 0 and exact != 0:
-            number = default
-    if reader.problems or limits is None or limits.allow(number):
-        return number
-    reader.refuse(item.name, str(limits), number_text(Fraction(number)))
-    return default
+        number = float(exact) if abs(exact) < 2**1000 else inf
+        if reader.problems:
+            return default
+        if number == inf or (number == 0 and exact != 0):
+            reader.refuse(item.name, "a number that a float can hold", number_text(exact))
+            return default
+    if not reader.problems and limits is not None and not limits.allow(number):
+        reader.refuse(item.name, _range_text(limits), number_text(Fraction(number)))
+    return number
+
+
+def _range_text(limits: Bounds) -> str:
+    lower = f"{'above' if limits.is_open else 'at least'} {number_text(Fraction(limits.low))}"
+    return lower if limits.high == inf else f"{lower} and at most {number_text(Fraction(str(limits.high)))}"
 
 
 def _no_body(_body: ast.Body, _place: Place, span: Span, _name: str) -> Value | Poison:

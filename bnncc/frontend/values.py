@@ -136,38 +136,36 @@ def closest(name: str, known: Iterable[str]) -> str:
     """Return the name among ``known`` that was most probably meant; empty where none is near."""
     from difflib import get_close_matches  # only a mistake needs it
 
-    if name.lower() in SYNONYMS and SYNONYMS[name.lower()] in (choices := tuple(known)):
-        return SYNONYMS[name.lower()]
     choices = tuple(known)
-    matches = get_close_matches(name, choices, n=1, cutoff=0.65) or get_close_matches(
-        name.lower(), choices, n=1
-    )
+    synonyms = [word for word in SYNONYMS.get(name.lower(), ()) if word in choices]
+    matches = synonyms or get_close_matches(name, choices, n=1, cutoff=0.65)
+    matches = matches or get_close_matches(name.lower(), choices, n=1)
     return matches[0] if matches else ""
 
 
-SYNONYMS: Final[Mapping[str, str]] = {
-    "linear": "dense",
-    "fc": "dense",
-    "fully_connected": "dense",
-    "convolution": "conv",
-    "conv2d": "conv",
-    "bn": "batch_norm",
-    "batchnorm2d": "batch_norm",
-    "sbn": "shift_batch_norm",
-    "binarize": "sign",
-    "maxpool2d": "max_pool",
-    "pool": "max_pool",
-    "concatenate": "concat",
-    "cat": "concat",
-    "hardtanh": "hard_tanh",
-    "htanh": "hard_tanh",
-    "lr": "optimizer",
-    "learning_rate": "optimizer",
-    "batch_size": "batch",
-    "filters": "channels",
-    "kernel_size": "kernel",
-    "strides": "stride",
-    "epsilon": "eps",
-    "p": "rate",
+SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "linear": ("dense",),
+    "fc": ("dense",),
+    "fully_connected": ("dense",),
+    "convolution": ("conv",),
+    "conv2d": ("conv",),
+    "bn": ("batch_norm",),
+    "batchnorm2d": ("batch_norm",),
+    "sbn": ("shift_batch_norm",),
+    "binarize": ("sign",),
+    "maxpool2d": ("max_pool",),
+    "pool": ("max_pool",),
+    "concatenate": ("concat",),
+    "cat": ("concat",),
+    "hardtanh": ("hard_tanh",),
+    "htanh": ("hard_tanh",),
+    "lr": ("optimizer",),
+    "learning_rate": ("lr", "optimizer"),
+    "batch_size": ("batch",),
+    "filters": ("channels",),
+    "kernel_size": ("kernel",),
+    "strides": ("stride",),
+    "epsilon": ("eps",),
+    "p": ("rate",),
 }
 """What other systems call things."""

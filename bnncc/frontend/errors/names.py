@@ -87,7 +87,7 @@ class DuplicateName(Diagnostic):
 
     @property
     def hints(self) -> tuple[str, ...]:
-        return ("choose another name for one of them.",)
+        return ("remove one of them." if self.role == "setting" else "choose another name for one of them.",)
 
 
 @dataclass(frozen=True, kw_only=True)

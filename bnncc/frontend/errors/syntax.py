@@ -269,6 +269,7 @@ class StrayEquals(Diagnostic):
 
     code: ClassVar[str] = "E0107"
     name: str
+    is_setting: bool
 
     @property
     def headline(self) -> str:
@@ -276,6 +277,8 @@ class StrayEquals(Diagnostic):
 
     @property
     def hints(self) -> tuple[str, ...]:
+        if self.is_setting:
+            return (f"settings are written without it: '{self.name} value'.",)
         if self.name:
             return (f"to name a value write 'let {self.name} = ...'; data flows along '->'.",)
         return ("data flows along '->'; '=' names a value ('let y = ...') or an argument ('stride = 2').",)
