@@ -21,6 +21,7 @@ struct Warp {
 
 struct Barrier {
   u32 arrived[MAX_WARPS];    // lanes that arrived, by warp
+  u32 lines[MAX_WARPS];      // where they wait
   u32 knowledge[MAX_WARPS];  // what is ordered before the barrier completes, by warp
   u32 joined[MAX_WARPS];     // what the arriving threads knew
   u32 warps_complete, expected_threads, line, sum;

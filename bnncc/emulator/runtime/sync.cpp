@@ -44,32 +44,30 @@ static bool complete_barrier(Block *block, u32 id, Thread *self) {
   return true;
 }
 
-static void arrive(Thread *t, u32 id, u32 threads, u32 line, bool is_aligned) {
+static void arrive(Thread *t, u32 id, u32 threads, u32 line, bool is_aligned, bool is_waiting) {
   Block *block = t->block;
   if (id >= MAX_BARRIERS) emu_fault(t, FAULT_GEOMETRY, line, id, 0, "there are 16 barriers, 0 to 15");
   if (threads % 32) emu_fault(t, FAULT_GEOMETRY, line, threads, 0, "the thread count of a barrier is not a multiple of 32");
   Barrier *b = &block->barriers[id];
-  const bool is_first = !b->line;
-  if (!is_first && (b->expected_threads != threads || (is_aligned && b->line != line && (!threads || b->arrived[t->warp_index])))) {
+  // Warps may meet at different instructions where a count is given; the lanes of one warp may not.
+  const u32 other = threads ? b->lines[t->warp_index] : b->line;
+  if ((b->line && b->expected_threads != threads) || (is_aligned && other && other != line)) {
     char text[160];
     snprintf(text, sizeof text, "divergent barrier: some threads wait at the barrier of PTX line %u, this one at line %u", b->line, line);
     emu_record(t, block, FAULT_DIVERGENT_BARRIER, line, b->line, -1, 0, 0, text);
     emu_abort(t);
   }
-  b->line = line;
+  b->line = b->lines[t->warp_index] = line;
   b->expected_threads = threads;
-  b->is_partial = threads && threads < block->thread_count;
-  if (b->is_partial) {
-    block->is_partial_sync_used = true;
-    emu_join_knowledge(t, b);
-  }
+  if (threads) emu_join_knowledge(t, b);
+  if (threads && (threads < block->thread_count || !is_waiting)) b->is_partial = block->is_partial_sync_used = true;
+  b->is_waiting |= is_waiting;
   b->arrived[t->warp_index] |= 1u << t->lane;
 }
 
 extern "C" u32 emu_barrier(Thread *t, u32 id, u32 threads, u32 value, u32 line, u32 is_aligned) {
-  arrive(t, id, threads, line, is_aligned);
+  arrive(t, id, threads, line, is_aligned, true);
   Barrier *b = &t->block->barriers[id];
-  b->is_waiting = true;
   b->sum += value;
   const u32 lanes = live_lanes(t->warp);
   if ((b->arrived[t->warp_index] & lanes) == lanes && complete_barrier(t->block, id, t)) return t->result;
@@ -80,7 +78,7 @@ extern "C" u32 emu_barrier(Thread *t, u32 id, u32 threads, u32 value, u32 line, 
 
 extern "C" void emu_barrier_arrive(Thread *t, u32 id, u32 threads, u32 line) {
   if (!threads) emu_fault(t, FAULT_GEOMETRY, line, id, 0, "bar.arrive needs a thread count");
-  arrive(t, id, threads, line, true);
+  arrive(t, id, threads, line, true, false);
   Barrier *b = &t->block->barriers[id];
   const u32 tick = emu_next_tick(t->block), record = tick << RECORD_CLOCK_SHIFT;
   emu_set_clock(t, tick);
@@ -110,7 +108,7 @@ extern "C" void emu_warp_op(Thread *t, u32 mask, void *slot, Combine combine, u3
   Warp *warp = t->warp;
   if (!(mask >> t->lane & 1)) emu_fault(t, FAULT_MASK, line, mask, 0, "a thread is not in the mask that it names");
   u32 i = 0;
-  while (i < warp->group_count && !(warp->groups[i].mask == mask && warp->groups[i].line == line)) i++;
+  while (i < warp->group_count && !(warp->groups[i].mask == mask && warp->groups[i].line == line && warp->groups[i].combine == combine)) i++;
   if (i == warp->group_count) {
     WarpGroup *g = &warp->groups[warp->group_count++];
     g->mask = mask;
