@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from bnncc.api import Model, Trained, compile, load, train  # noqa: A004 - the API's verb
     from bnncc.codegen.package import Package
+    from bnncc.diagnostics import BnnccError
     from bnncc.runtime.session import Session
 
 __version__: Final = "0.1.0"
 
-__all__ = ["Model", "Package", "Session", "Trained", "__version__", "compile", "load", "train"]
+__all__ = ["BnnccError", "Model", "Package", "Session", "Trained", "__version__", "compile", "load", "train"]
 
 _HOMES: Final = {
+    "BnnccError": "bnncc.diagnostics",
     "Model": "bnncc.api",
     "Package": "bnncc.codegen.package",
     "Session": "bnncc.runtime.session",

@@ -113,8 +113,22 @@ def available(package: Package) -> tuple[tuple[BackendName, ...], dict[BackendNa
     return tuple(good), lacking
 
 
-def require_equal(left: Scored, right: Scored) -> None:
-    """Check that two backends computed the same bits.
+def allowed_difference(package: Package, backend: BackendName) -> float:
+    """Return how far ``backend`` may be from the reference, relative to the largest score; 0: not at all.
+
+    Sums of floats depend on their order. Generated code adds in the order of the reference, torch in its own.
+    """
+    if backend is not BackendName.TORCH:
+        return 0.0
+    from bnncc.analysis.exactness import tolerance
+    from bnncc.passes.pipeline import lower_network
+    from bnncc.runtime.contents import graph_of
+
+    return tolerance(lower_network(graph_of(package)))
+
+
+def require_equal(left: Scored, right: Scored, allowed: float = 0.0) -> None:
+    """Check that two backends computed the same bits, or differ by no more than ``allowed``.
 
     Raises:
         VerificationError: they did not; names the first image and value.
@@ -126,7 +140,7 @@ def require_equal(left: Scored, right: Scored) -> None:
                 f"{left.backend} and {right.backend} differ: output '{name}' is {expected.dtype}"
                 f"{list(expected.shape)} and {found.dtype}{list(found.shape)}"
             )
-        differs = expected != found
+        differs = _differs(expected, found, allowed)
         if differs.any():
             first = tuple(int(axis) for axis in np.argwhere(differs)[0])
             images = int(differs.reshape(len(differs), -1).any(axis=1).sum())
@@ -135,6 +149,14 @@ def require_equal(left: Scored, right: Scored) -> None:
                 f"position {list(first[1:])}: {expected[first]!r} and {found[first]!r} "
                 f"({images} of {len(differs)} images differ)"
             )
+
+
+def _differs(expected: Array, found: Array, allowed: float) -> npt.NDArray[np.bool_]:
+    if not allowed or not expected.size:
+        return np.asarray(expected != found)
+    distance = np.abs(expected.astype(np.float64) - found.astype(np.float64))
+    # Not 'distance > bound': a NaN is a difference.
+    return ~np.asarray(distance <= allowed * max(1.0, float(np.abs(expected).max())))
 
 
 def accuracy(scores: Array, labels: npt.NDArray[np.int64]) -> float:
