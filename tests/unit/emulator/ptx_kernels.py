@@ -92,6 +92,9 @@ def operands(seed: int, edges: Sequence[int], count: int = 96) -> tuple[Words, W
     small = rng.integers(0, 70, count // 3, dtype=np.uint64)
     c[: count // 3] = small
     b[count // 3 : 2 * (count // 3)] = small
-    grid = np.array([(x, y, edges[(i + j) % len(edges)]) for i, x in enumerate(edges) for j, y in enumerate(edges)], dtype=np.uint64)
+    grid = np.array(
+        [(x, y, edges[(i + j) % len(edges)]) for i, x in enumerate(edges) for j, y in enumerate(edges)],
+        dtype=np.uint64,
+    )
     first, second, third = (np.concatenate((old, grid[:, k])) for k, old in enumerate((a, b, c)))
     return first, second, third

@@ -30,7 +30,7 @@ def compiled(load, cache: BuildCache):
 
     def compile_(arch: str = "sm_90a", bug: int = 0) -> emulator.EmulatedModule:
         if (arch, bug) not in made:
-            text = f"#define BUG {bug}\n#line 1 \"kernels.cu\"\n{SOURCE}"
+            text = f'#define BUG {bug}\n#line 1 "kernels.cu"\n{SOURCE}'
             ptx = compile_cuda(compiler, text, arch, "ptx", cache=cache, has_lines=True).data.decode()
             made[arch, bug] = load(ptx, name=f"{arch}.ptx")
         return made[arch, bug]
@@ -97,7 +97,9 @@ def odds(module, memory, options) -> None:
     x, y = rng.integers(-128, 128, n).astype(np.int8), rng.integers(0, 256, n).astype(np.uint8)
     out, real = memory.alloc(8 * n), memory.alloc(4 * n)
     # The step is a signed char: its low byte is what the kernel reads.
-    shape = np.array([(5, 3, -3, 0.3)], [("height", "<i4"), ("width", "<i4"), ("step", "<i4"), ("scale", "<f4")])
+    shape = np.array(
+        [(5, 3, -3, 0.3)], [("height", "<i4"), ("width", "<i4"), ("step", "<i4"), ("scale", "<f4")]
+    )
     before = int.from_bytes(module.read_variable("total"), "little")
     args = [memory.upload(x), memory.upload(y), out, real, shape.tobytes(), n]
     module.launch("odds", (3,), (threads,), args, shared_bytes=4 * threads, options=options)
@@ -174,5 +176,7 @@ def test_a_grid_barrier_needs_a_cooperative_launch(compiled, memory) -> None:
 
 def test_launch_bounds_are_kept(compiled, memory) -> None:
     args = [None, None, None, 0, 0, 0]
-    with pytest.raises(emulator.EmulatorFault, match="512 threads in a block; the kernel was compiled for 256"):
+    with pytest.raises(
+        emulator.EmulatorFault, match="512 threads in a block; the kernel was compiled for 256"
+    ):
         compiled().launch("gemm", (1,), (32, 16), args)

@@ -26,7 +26,9 @@ def value_of(bits: int) -> float:
     return struct.unpack("<f", struct.pack("<I", bits))[0]
 
 
-def exact_round(x: Fraction, mode: str, *, zero_sign: int = 0, precision: int = 24, lowest: int = -149) -> float:
+def exact_round(
+    x: Fraction, mode: str, *, zero_sign: int = 0, precision: int = 24, lowest: int = -149
+) -> float:
     """Return ``x`` rounded to a float of ``precision`` bits (default f32)."""
     if x == 0:
         return -0.0 if zero_sign else 0.0
@@ -61,7 +63,9 @@ def f32_bits(x: float) -> int:
 def finite_operands(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     near = (rng.integers(0x3D000000, 0x43000000, 300) | rng.integers(0, 2, 300) << 31).astype(np.uint64)
-    anywhere = rng.integers(0, 0x7F800000, 300).astype(np.uint64) | (rng.integers(0, 2, 300) << 31).astype(np.uint64)
+    anywhere = rng.integers(0, 0x7F800000, 300).astype(np.uint64) | (rng.integers(0, 2, 300) << 31).astype(
+        np.uint64
+    )
     a = np.concatenate((near, anywhere))
     return a, np.roll(a[::-1], 7), np.roll(a, 41)
 
@@ -116,7 +120,10 @@ def pairs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_special_values(load) -> None:
-    compare = [f"{name}{tail}" for name in ("eq", "ne", "lt", "le", "gt", "ge") for tail in ("", "u")] + ["num", "nan"]
+    compare = [f"{name}{tail}" for name in ("eq", "ne", "lt", "le", "gt", "ge") for tail in ("", "u")] + [
+        "num",
+        "nan",
+    ]
     module = load(module_text([
         *(Case(f"{op}_rn", source(op, "rn")) for op in ("add", "sub", "mul", "div")),
         *(Case(op, f"{op}.f32 %d32, %a32, %b32;") for op in ("min", "max")),
@@ -132,6 +139,7 @@ def test_special_values(load) -> None:
     x, y = (np.ascontiguousarray(v.astype(np.uint32)).view(np.float32) for v in (a, b))
     tiny = np.float32(2**-126)
     with np.errstate(all="ignore"):
+
         def flushed(v: np.ndarray) -> np.ndarray:
             return np.where(np.abs(v) < tiny, np.copysign(np.float32(0), v), v)
 
@@ -150,7 +158,9 @@ def test_special_values(load) -> None:
         np.testing.assert_array_equal(apply(module, name, a, b, b), bits, err_msg=name)
     for name, values in tests.items():
         np.testing.assert_array_equal(apply(module, f"setp_{name}", a, b, b), ordered & values, err_msg=name)
-        np.testing.assert_array_equal(apply(module, f"setp_{name}u", a, b, b), ~ordered | values, err_msg=name)
+        np.testing.assert_array_equal(
+            apply(module, f"setp_{name}u", a, b, b), ~ordered | values, err_msg=name
+        )
     np.testing.assert_array_equal(apply(module, "setp_num", a, b, b), ordered)
     np.testing.assert_array_equal(apply(module, "setp_nan", a, b, b), ~ordered)
     np.testing.assert_array_equal(apply(module, "abs", a, b, b), a & 0x7FFFFFFF)
@@ -216,7 +226,10 @@ def test_conversions_from_integers_and_doubles(load) -> None:
         expected = [f32_bits(exact_round(Fraction(float(x)), mode)) for x in reals]
         assert apply(module, f"from_f64_{mode}", words, words, words) == expected, mode
         found = apply(module, f"f64_{mode}", words, b.view(np.uint64), c.view(np.uint64))
-        exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in zip(reals, b, c, strict=True)]
+        exact = [
+            Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
+            for x, y, z in zip(reals, b, c, strict=True)
+        ]
         doubles = [exact_round(x, mode, precision=53, lowest=-1074) for x in exact]
         assert found == [struct.unpack("<Q", struct.pack("<d", x))[0] for x in doubles], mode
     singles = finite_operands(2)[0]
@@ -224,7 +237,9 @@ def test_conversions_from_integers_and_doubles(load) -> None:
     assert apply(module, "to_f64", singles, singles, singles) == expected
 
 
-@pytest.mark.parametrize("code", ["rcp.approx.f32 %d32, %a32;", "div.full.f32 %d32, %a32, %b32;", "ex2.approx.f32 %d32, %a32;"])
+@pytest.mark.parametrize(
+    "code", ["rcp.approx.f32 %d32, %a32;", "div.full.f32 %d32, %a32, %b32;", "ex2.approx.f32 %d32, %a32;"]
+)
 def test_approximations_are_refused(load, code: str) -> None:
     with pytest.raises(emulator.PtxError, match=r"approximation|unknown instruction 'ex2'"):
         load(module_text([Case("k", code)]))

@@ -76,9 +76,13 @@ def per_kind() -> list[Exact]:
             "mad.hi": lambda a, b, c, bits=bits: ((a * b) >> bits) + c,
             "sad": lambda a, b, c: abs(a - b) + c,
         }.items():
-            found.append(three(f"{op.replace('.', '_')}_{kind}", op + ".{t} {d}, {a}, {b}, {c};", kind, meaning))
+            found.append(
+                three(f"{op.replace('.', '_')}_{kind}", op + ".{t} {d}, {a}, {b}, {c};", kind, meaning)
+            )
         if bits < 64:
-            found.append(three(f"mul_wide_{kind}", "mul.wide.{t} {d}, {a}, {b};", kind, lambda a, b, c: a * b, wide))
+            found.append(
+                three(f"mul_wide_{kind}", "mul.wide.{t} {d}, {a}, {b};", kind, lambda a, b, c: a * b, wide)
+            )
         if kind[0] == "s":
             found.append(three(f"abs_{kind}", "abs.{t} {d}, {a};", kind, lambda a, b, c: abs(a)))
             found.append(three(f"neg_{kind}", "neg.{t} {d}, {a};", kind, lambda a, b, c: -a))
@@ -118,7 +122,9 @@ def bits() -> list[Exact]:
             "clz": lambda a, width=width: width - a.bit_length(),
         }
         for op, count in unary.items():
-            found.append(three(f"{op}_{kind}", op + ".{t} {d}, {a};", kind, lambda a, b, c, f=count: f(a), "b32"))
+            found.append(
+                three(f"{op}_{kind}", op + ".{t} {d}, {a};", kind, lambda a, b, c, f=count: f(a), "b32")
+            )
         found.append(three(f"brev_{kind}", "brev.{t} {d}, {a};", kind,
                            lambda a, b, c, w=width: int(f"{a:0{w}b}"[::-1], 2)))  # fmt: skip
         for sign in "us":
@@ -152,7 +158,9 @@ def bfe(kind: str) -> Exact:
         ]
         return sum(bit << i for i, bit in enumerate(picked))
 
-    return Exact(three(f"bfe_{kind}", "bfe.{t} {d}, {a}, {b32}, {c32};", kind, lambda a, b, c: 0).case, meaning)
+    return Exact(
+        three(f"bfe_{kind}", "bfe.{t} {d}, {a}, {b32}, {c32};", kind, lambda a, b, c: 0).case, meaning
+    )
 
 
 def bfind(kind: str, *, shift: bool) -> Exact:
@@ -200,12 +208,15 @@ def dots() -> list[Exact]:
     found = []
     for first in "us":
         for second in "us":
+
             def four(a: int, b: int, c: int, p: str = first, q: str = second) -> int:
                 return c + sum(typed(a >> 8 * i, p + "8") * typed(b >> 8 * i, q + "8") for i in range(4))
 
             def two(a: int, b: int, c: int, high: int, p: str = first, q: str = second) -> int:
                 low = 16 * high
-                return c + sum(typed(a >> 16 * i, p + "16") * typed(b >> (low + 8 * i), q + "8") for i in range(2))
+                return c + sum(
+                    typed(a >> 16 * i, p + "16") * typed(b >> (low + 8 * i), q + "8") for i in range(2)
+                )
 
             kinds = f"{first}32.{second}32"
             name = f"{first}{second}"
@@ -213,7 +224,12 @@ def dots() -> list[Exact]:
             for part in ("lo", "hi"):
                 text = f"dp2a.{part}.{kinds} {{d}}, {{a}}, {{b}}, {{c}};"
                 found.append(
-                    three(f"dp2a_{part}_{name}", text, "b32", lambda a, b, c, f=two, h=part == "hi": f(a, b, c, int(h)))
+                    three(
+                        f"dp2a_{part}_{name}",
+                        text,
+                        "b32",
+                        lambda a, b, c, f=two, h=part == "hi": f(a, b, c, int(h)),
+                    )
                 )
     return found
 
@@ -248,11 +264,16 @@ def others() -> list[Exact]:
                 (t >> ((a >> i & 1) * 4 + (b >> i & 1) * 2 + (c >> i & 1)) & 1) << i for i in range(32))))  # fmt: skip
     for side in "lr":
         for mode in ("clamp", "wrap"):
+
             def funnel(a: int, b: int, c: int, side: str = side, mode: str = mode) -> int:
                 n = min(c, 32) if mode == "clamp" else c & 31
                 return ((b << 32 | a) << n) >> 32 if side == "l" else (b << 32 | a) >> n
 
-            found.append(three(f"shf_{side}_{mode}", f"shf.{side}.{mode}.b32 {{d}}, {{a}}, {{b}}, {{c}};", "b32", funnel))
+            found.append(
+                three(
+                    f"shf_{side}_{mode}", f"shf.{side}.{mode}.b32 {{d}}, {{a}}, {{b}}, {{c}};", "b32", funnel
+                )
+            )
     return found
 
 
@@ -320,7 +341,9 @@ def conversions() -> list[Exact]:
                 code += " cvt.u32.u16 %d32, %h0;" if out == "%h0" else ""
                 mask = (1 << width[to[1:]]) - 1
 
-                def meaning(a: int, b: int, c: int, t: str = to, s: str = source, sat: bool = saturate, m: int = mask) -> int:
+                def meaning(
+                    a: int, b: int, c: int, t: str = to, s: str = source, sat: bool = saturate, m: int = mask
+                ) -> int:
                     value = typed(a, s)
                     return (clamp(value, t) if sat else typed(value, t)) & m
 

@@ -9,7 +9,9 @@ from bnncc import emulator
 
 from .ptx_kernels import HEAD
 
-MODULE = HEAD + """
+MODULE = (
+    HEAD
+    + """
 .visible .const .align 4 .u32 table[4] = {3, 5, 0xFFFFFFFF, -2};
 .global .align 8 .b8 bytes[8] = {1, 2, 3};
 .visible .global .align 4 .u32 counter = 40;
@@ -155,6 +157,7 @@ JOIN:
   ret;
 }
 """
+)
 
 
 def test_spaces_vectors_parameters_calls(load, memory) -> None:
@@ -180,7 +183,16 @@ def test_atomics(load, memory) -> None:
     out = memory.upload(start)
     module.launch("atomics", (1,), (64,), [out])
     values = np.arange(1, 65)
-    expected = [values.sum(), 36, 0xF0F, np.bitwise_or.reduce(values), np.bitwise_xor.reduce(values), 0, 63, 64 % 10]
+    expected = [
+        values.sum(),
+        36,
+        0xF0F,
+        np.bitwise_or.reduce(values),
+        np.bitwise_xor.reduce(values),
+        0,
+        63,
+        64 % 10,
+    ]
     expected += [0, 1, np.array(32.0, np.float32).view(np.uint32), 77, values.sum(), 0]
     dec = 0
     for _ in range(64):
@@ -205,7 +217,9 @@ def test_named_barriers_and_reductions(load, memory, schedule) -> None:
 
 
 def access(code: str, registers: str = "") -> str:
-    return HEAD + f"""
+    return (
+        HEAD
+        + f"""
 .visible .entry k(.param .u64 out)
 {{
   .reg .b32 %r<8>;
@@ -219,6 +233,7 @@ def access(code: str, registers: str = "") -> str:
   ret;
 }}
 """
+    )
 
 
 BAD = {

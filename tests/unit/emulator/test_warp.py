@@ -127,8 +127,16 @@ def elements(words: np.ndarray, kind: str) -> np.ndarray:
 
 
 MMA = [
-    *((shape, "b1", "b1", f".{op}.popc") for shape in ("m8n8k128", "m16n8k128", "m16n8k256") for op in ("xor", "and")),
-    *((shape, a, b, "") for shape in ("m8n8k16", "m16n8k16", "m16n8k32") for a, b in (("s8", "s8"), ("u8", "s8"))),
+    *(
+        (shape, "b1", "b1", f".{op}.popc")
+        for shape in ("m8n8k128", "m16n8k128", "m16n8k256")
+        for op in ("xor", "and")
+    ),
+    *(
+        (shape, a, b, "")
+        for shape in ("m8n8k16", "m16n8k16", "m16n8k32")
+        for a, b in (("s8", "s8"), ("u8", "s8"))
+    ),
     ("m16n8k64", "s4", "u4", ""),
 ]
 
@@ -216,12 +224,16 @@ def test_matrices_from_and_to_shared_memory(load) -> None:
 
 def test_a_thread_outside_its_mask_is_reported(load) -> None:
     module = load(HEAD + warp_kernel("k", "vote.sync.ballot.b32 %y0, 1, 0xfffffffe;"))
-    with pytest.raises(emulator.EmulatorFault, match=r"mask: a thread is not in the mask.*\n.*thread \(0, 0, 0\)"):
+    with pytest.raises(
+        emulator.EmulatorFault, match=r"mask: a thread is not in the mask.*\n.*thread \(0, 0, 0\)"
+    ):
         run(module, "k", np.zeros((2, 32), np.uint32))
 
 
 def test_a_missing_lane_is_a_deadlock(load) -> None:
     code = "setp.eq.u32 %p1, %t31, 3; @%p1 bra.uni SKIP; vote.sync.ballot.b32 %y0, 1, -1; SKIP: bar.warp.sync -1;"
     module = load(HEAD + warp_kernel("k", code))
-    with pytest.raises(emulator.EmulatorFault, match=r"deadlock.*threads 0\.\.2 wait at vote\.sync.*3\.\.3 wait at bar"):
+    with pytest.raises(
+        emulator.EmulatorFault, match=r"deadlock.*threads 0\.\.2 wait at vote\.sync.*3\.\.3 wait at bar"
+    ):
         run(module, "k", np.zeros((2, 32), np.uint32))
