@@ -49,7 +49,9 @@ def emit_float_layer(node: kernel.FloatLayer, emission: Emission) -> Function:
     scratch_bytes = 0 if is_dense else align(4 * 4 * terms)
     args = FloatLayerArgs(
         name=emission.symbol(node),
-        origin=origin(node, f"{x} * {node.outputs} x [{x.channels}, {', '.join(map(str, node.window.kernel))}]"),
+        origin=origin(
+            node, f"{x} * {node.outputs} x [{x.channels}, {', '.join(map(str, node.window.kernel))}]"
+        ),
         parameters=parameters((("x", node.x),), node.result, has_blob=True, has_scratch=not is_dense),
         is_dense=is_dense,
         channels=x.channels,

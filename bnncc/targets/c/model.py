@@ -148,7 +148,9 @@ def header_args(unit: Unit) -> HeaderArgs:
         (run.output_names, outputs_of(program)),
     ):
         described += [
-            c_comment(f"{name}: {ELEMENT_TYPES[value.type.elem]}[images]{_dimensions(value)}, {_meaning(value)}.")
+            c_comment(
+                f"{name}: {ELEMENT_TYPES[value.type.elem]}[images]{_dimensions(value)}, {_meaning(value)}."
+            )
             for name, (_, value) in zip(names, values, strict=True)
         ]
     return HeaderArgs(
@@ -244,7 +246,9 @@ class _Run:
         if any(function.scratch_bytes for function in functions):
             lines.append("unsigned char *const scratch = workspace;")
         if any(buffer.role is Role.WORKSPACE for buffer in self.unit.program.buffers):
-            lines.append(f"unsigned char *const memory = (unsigned char *)workspace + {self.unit.scratch_bytes};")
+            lines.append(
+                f"unsigned char *const memory = (unsigned char *)workspace + {self.unit.scratch_bytes};"
+            )
         return tuple(lines)
 
     def _variable(self, value: Value) -> str:
@@ -263,27 +267,25 @@ class _Run:
 
     def _declaration(self, buffer: Buffer) -> str:
         value = buffer.value
-        c_type, name = element_type(value.type), self._variable(value)
-        comment = f" /* {c_comment(value.name)} */"
-        match buffer.role:
-            case Role.INPUT:
-                place = self.input_names[[item.name for item in self.unit.program.graph.inputs].index(value.name)]
-                return f"const {c_type} *const {name} = {place} + first * {value.type.count};{comment}"
-            case Role.OUTPUT if self._is_input(value):
-                place = self.input_names[[item.name for item in self.unit.program.graph.inputs].index(value.name)]
-                return f"const {c_type} *const {name} = {place} + first * {value.type.count};{comment}"
-            case Role.OUTPUT:
-                outputs = [item for _, item in outputs_of(self.unit.program)]
-                place = self.output_names[[item.name for item in outputs].index(value.name)]
-                return f"{c_type} *const {name} = {place} + first * {value.type.count};{comment}"
-            case Role.WORKSPACE:
-                place = f"memory + n * {buffer.offset_bytes_per_image}"
-                cast = "" if c_type == "unsigned char" else f"({c_type} *)(void *)"
-                place = place if not cast else f"({place})"
-                return f"{c_type} *const {name} = {cast}{place};{comment}"
+        c_type, name, comment = element_type(value.type), self._variable(value), c_comment(value.name)
+        if place := self._argument(value):
+            const = "const " if self._is_input(value) else ""
+            return f"{const}{c_type} *const {name} = {place} + first * {value.type.count}; /* {comment} */"
+        place = f"memory + n * {buffer.offset_bytes_per_image}"
+        if c_type != "unsigned char":
+            place = f"({c_type} *)(void *)({place})"
+        return f"{c_type} *const {name} = {place}; /* {comment} */"
 
     def _is_input(self, value: Value) -> bool:
-        return value.name in {item.name for item in self.unit.program.graph.inputs}
+        return value in self.unit.program.graph.inputs
+
+    def _argument(self, value: Value) -> str | None:
+        """Return the argument of ``run`` that ``value`` lies in; None for the workspace."""
+        known = (
+            *zip(self.input_names, inputs_of(self.unit.program), strict=True),
+            *zip(self.output_names, outputs_of(self.unit.program), strict=True),
+        )
+        return next((name for name, (_, item) in known if item.name == value.name), None)
 
     def calls(self) -> tuple[str, ...]:
         """Return one call a node, then a copy for each output that is an input or another output."""
@@ -298,9 +300,7 @@ class _Run:
         seen: set[str] = {value.name for value in program.graph.inputs}
         for name, (_, value) in zip(self.output_names, outputs_of(program), strict=True):
             if value.name in seen:
-                count = value.type.count
-                lines.append(
-                    f"memcpy({name} + first * {count}, {self._variable(value)}, n * {count} * sizeof *{name});"
-                )
+                count, start = value.type.count, self._variable(value)
+                lines.append(f"memcpy({name} + first * {count}, {start}, n * {count} * sizeof *{name});")
             seen.add(value.name)
         return tuple(lines)

@@ -79,7 +79,8 @@ def emit_flip(node: bit.FlipSigns, emission: Emission) -> Function:
         before = f"const unsigned char *const flips = {flags};"
         return _emit(node, emission, _Steps(steps=(step,), before=(before,), has_blob=True, headers=()))
     words = _words(channels)
-    step = f"bnncc_flip_pixels(y + n * {8 * words * pixels}, x + n * {8 * words * pixels}, scratch, {words}, {pixels});"
+    size = 8 * words * pixels
+    step = f"bnncc_flip_pixels(y + n * {size}, x + n * {size}, scratch, {words}, {pixels});"
     body = _Steps(
         before=(f"bnncc_pack_flags(scratch, {flags}, {channels});",),
         steps=(step,),

@@ -35,6 +35,7 @@ class Function:
         symbol: its name.
         operands: the values it reads, in the order of its parameters.
         scratch_bytes: of scratch memory; 0 where it takes none.
+        has_blob: whether it reads the weights.
         headers: of ``templates/include/c`` that it uses.
         instances: layer functions that it calls: ``(kind, store, vectors)``.
     """
@@ -85,6 +86,7 @@ def function_names(prefix: str, values: Iterable[Value]) -> dict[str, str]:
     """Return a C name for the function of each value, all different."""
     names: dict[str, str] = {}
     taken: set[str] = set()
+    prefix = f"net_{prefix}" if prefix.startswith("bnncc") else prefix  # bnncc_* are the hand-written parts
     for value in values:
         plain = f"{prefix}_{c_identifier(value.name)}"
         name, number = plain, 2
