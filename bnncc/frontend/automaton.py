@@ -15,8 +15,8 @@ Build = Callable[[list[Any]], object]
 _SYNC_KEYWORDS: Final[Mapping[str, frozenset[str]]] = {
     "OUTPUT": frozenset({"NAME"}),
     "INPUT": frozenset({"NAME", "ARROW", "PLUS"}),
-    "BLOCK": frozenset({"NAME", "CALLEE"}),
-    "NETWORK": frozenset({"NAME", "CALLEE"}),
+    "BLOCK": frozenset({"NAME", "CALLEE", "LBRACE"}),
+    "NETWORK": frozenset({"NAME", "CALLEE", "LBRACE"}),
     "TRAIN": frozenset({"LBRACE"}),
     "INCLUDE": frozenset({"TEXT"}),
 }
@@ -68,6 +68,11 @@ class Automaton:
     def result(self) -> object:
         """Return the tree, after the end has been fed."""
         return self._values[-1]
+
+    @property
+    def height(self) -> int:
+        """Return how much has been begun and not ended: brackets, signs, powers, conditions."""
+        return len(self._states)
 
     def feed(self, token: Token) -> bool:
         """Read ``token`` and return True, or return False where it cannot stand here."""

@@ -48,7 +48,7 @@ from bnncc.ir.types import Value
 MAX_DEPTH: Final = 100
 MAX_BLOCK_DEPTH: Final = 32
 MAX_REPEAT: Final = 10_000
-MAX_STEPS: Final = 500_000
+MAX_STEPS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

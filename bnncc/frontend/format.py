@@ -110,7 +110,8 @@ class _Layout:
     def _indent(self, number: int) -> int:
         """Return the indentation of a line that begins with this word."""
         level = self._levels[-1]
-        word = next((w for w in self._words[number:] if w.kind != "COMMENT"), None)
+        words = (self._words[later] for later in range(number, len(self._words)))
+        word = next((word for word in words if word.kind != "COMMENT"), None)
         if self._words[number].kind in _CLOSERS:
             return level.indent
         inner = level.indent + INDENT
@@ -134,18 +135,16 @@ class _Layout:
         return "" if is_tight else " "
 
 
-def _walk(node: ast.AstNode) -> Iterator[ast.AstNode]:
-    yield node
-    for item in fields(node):
-        yield from _walk_inside(getattr(node, item.name))
-
-
-def _walk_inside(content: object) -> Iterator[ast.AstNode]:
-    if isinstance(content, ast.AstNode):
-        yield from _walk(content)
-    elif isinstance(content, tuple):
-        for entry in content:
-            yield from _walk_inside(entry)
+def _walk(tree: ast.AstNode) -> Iterator[ast.AstNode]:
+    """Yield every node, without recursion: a tree may be hundreds of levels deep."""
+    pending: list[object] = [tree]
+    while pending:
+        content = pending.pop()
+        if isinstance(content, ast.AstNode):
+            yield content
+            pending.extend(getattr(content, item.name) for item in fields(content))
+        elif isinstance(content, tuple):
+            pending.extend(content)
 
 
 def _broken_brackets(words: Sequence[Token]) -> set[tuple[int, int]]:

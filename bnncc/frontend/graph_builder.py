@@ -26,7 +26,7 @@ from bnncc.ir.infer import IllTypedError, Reason, infer_nn
 from bnncc.ir.nn import NnGraph, NnOp
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 
-MAX_NODES: Final = 100_000
+MAX_NODES: Final = 10_000
 
 _Misfit: TypeAlias = NeedsVector | NeedsImage | WindowDoesNotFit | EmptyWindow | TypesDiffer | TensorTooLarge
 

@@ -16,13 +16,14 @@ from bnncc.frontend import ast
 from bnncc.frontend.automaton import Automaton
 from bnncc.frontend.brackets import check_brackets
 from bnncc.frontend.build_ast import AstBuilder
-from bnncc.frontend.errors.syntax import NotText, SourceTooLong
+from bnncc.frontend.errors.syntax import NestedTooDeeply, NotText, SourceTooLong
 from bnncc.frontend.lexer import Token, lex
 from bnncc.frontend.syntax_failures import explain
 from bnncc.frontend.table import END, GRAMMAR_FILE, TABLE_FILE, ParseTable, Reduction, Rule, fingerprint
 
 MAX_SOURCE_CHARACTERS: Final = 8 * 2**20
 MAX_SYNTAX_ERRORS: Final = 20
+MAX_HEIGHT: Final = 300
 
 
 def parse_text(text: str, name: str) -> ast.File:
@@ -86,6 +87,9 @@ def _run(automaton: Automaton, tokens: tuple[Token, ...], source: Source) -> tup
     failures: list[Diagnostic] = []
     index = 0
     while index < len(tokens):
+        if automaton.height > MAX_HEIGHT:
+            failures.append(NestedTooDeeply(span=tokens[index].span(source), limit=MAX_HEIGHT))
+            break
         if automaton.feed(tokens[index]):
             index += 1
             continue

@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 NAMES = st.sampled_from(["a", "b", "width", "stage", "x1", "sign", "conv", "same", "min", "concat"])
 NUMBERS = st.sampled_from(["0", "3", "0.5", "1e-3", "10_000", "127.5"])
 SPACE = st.sampled_from([" ", "  ", "\t", "\n", "\n\n\n", " # note\n", "\n  #note é\n", "\n# a\n\n\n# b\n"])
-GAP = st.sampled_from(["", " ", "\n"])
 
 
-def expressions() -> st.SearchStrategy[list[str]]:
-    """Return expressions, as lists of words."""
+def _expressions() -> st.SearchStrategy[list[str]]:
     atoms = st.one_of(NAMES.map(lambda n: [n]), NUMBERS.map(lambda n: [n]), st.just(["input"]))
     return st.recursive(atoms, _larger, max_leaves=6)
 
@@ -23,7 +21,24 @@ def _larger(inner: st.SearchStrategy[list[str]]) -> st.SearchStrategy[list[str]]
         st.tuples(inner, operators, inner).map(lambda t: ["(", *t[0], t[1], *t[2], ")"]),
         st.tuples(st.sampled_from("+-"), inner).map(lambda t: ["(", t[0], *t[1], ")"]),
         st.tuples(inner, inner, inner).map(
-            lambda t: ["(", "if", "(", *t[0], ")", "==", "1", "then", "(", *t[1], ")", "else", "(", *t[2], ")", ")"]
+            lambda t: [
+                "(",
+                "if",
+                "(",
+                *t[0],
+                ")",
+                "==",
+                "1",
+                "then",
+                "(",
+                *t[1],
+                ")",
+                "else",
+                "(",
+                *t[2],
+                ")",
+                ")",
+            ]
         ),
         st.lists(inner, max_size=3).map(lambda items: ["[", *_joined(items), "]"]),
         calls.map(lambda c: [f"{c[0]}(", *_joined([_argument(*a) for a in c[1]]), ")"]),
@@ -38,38 +53,46 @@ def _joined(items: list[list[str]]) -> list[str]:
     return [word for number, item in enumerate(items) for word in ([","] if number else []) + item]
 
 
-def flows() -> st.SearchStrategy[list[str]]:
+EXPRESSIONS = _expressions()
+
+
+def _flows() -> st.SearchStrategy[list[str]]:
     steps = st.one_of(
         NAMES.map(lambda n: ["->", n]),
         NAMES.map(lambda n: ["->", "output", n]),
-        expressions().map(lambda e: ["->", "f(", *e, ")"]),
-        st.deferred(lambda: st.tuples(expressions(), bodies())).map(
+        EXPRESSIONS.map(lambda e: ["->", "f(", *e, ")"]),
+        st.tuples(EXPRESSIONS, st.deferred(lambda: BODIES)).map(
             lambda t: ["->", "repeat", "i", "in", *t[0], *t[1]]
         ),
     )
-    return st.tuples(expressions(), st.lists(steps, max_size=3)).map(
+    return st.tuples(EXPRESSIONS, st.lists(steps, max_size=3)).map(
         lambda t: [*t[0], *(word for step in t[1] for word in step)]
     )
 
 
-def bodies() -> st.SearchStrategy[list[str]]:
+FLOWS = _flows()
+
+
+def _bodies() -> st.SearchStrategy[list[str]]:
     statements = st.one_of(
-        st.tuples(NAMES, flows()).map(lambda t: ["let", t[0], "=", *t[1]]),
-        st.tuples(NAMES, flows()).map(lambda t: ["output", t[0], "=", *t[1]]),
-        expressions().map(lambda e: ["input", "img", ":", "u8", "[", *e, ",", "8", "]"]),
-        flows().map(lambda f: ["\n", "let", "z", "=", *f]),
+        st.tuples(NAMES, FLOWS).map(lambda t: ["let", t[0], "=", *t[1]]),
+        st.tuples(NAMES, FLOWS).map(lambda t: ["output", t[0], "=", *t[1]]),
+        EXPRESSIONS.map(lambda e: ["input", "img", ":", "u8", "[", *e, ",", "8", "]"]),
     )
     return st.lists(statements, max_size=3).map(
         lambda s: ["{", *(word for statement in s for word in statement), "}"]
     )
 
 
+BODIES = _bodies()
+
+
 def sources() -> st.SearchStrategy[str]:
     """Return whole files, with spaces, line breaks and comments anywhere."""
     items = st.one_of(
-        bodies().map(lambda b: ["block", "stage(", "c", "=", "3", ")", *b]),
-        bodies().map(lambda b: ["network", "net", *b]),
-        expressions().map(lambda e: ["train", "{", "epochs", *e, "loss", "hinge", "}"]),
+        BODIES.map(lambda b: ["block", "stage(", "c", "=", "3", ")", *b]),
+        BODIES.map(lambda b: ["network", "net", *b]),
+        EXPRESSIONS.map(lambda e: ["train", "{", "epochs", *e, "loss", "hinge", "}"]),
         st.just(["include", '"x.bnn"']),
     )
     words = st.lists(items, max_size=3).map(lambda found: [word for item in found for word in item])

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from programs import sources
 
 from bnncc._resources import resource_dir
 from bnncc.diagnostics import CompileError
 from bnncc.frontend.format import format_text
 from bnncc.frontend.lexer import lex
 from bnncc.frontend.parse import parse_table, parse_text
+from tests.unit.frontend.programs import sources
 
 EXAMPLES = sorted(resource_dir("examples").glob("*.bnn"))
 
@@ -105,7 +105,9 @@ def comments(text: str) -> list[str]:
     return [comment.text.lstrip("# ").rstrip() for comment in lex(source, parse_table()).comments]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 @given(sources())
 def test_formatting_keeps_meaning_and_comments_and_is_idempotent(text: str) -> None:
     once = format_text(text, "a")

@@ -68,8 +68,14 @@ def test_precedence(text: str, meaning: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("12", Fraction(12)), ("0.5", Fraction(1, 2)), ("1e-3", Fraction(1, 1000)), ("10_000", Fraction(10000)),
-     ("2.5E+1", Fraction(25)), ("1e999", Fraction(10**999))],
+    [
+        ("12", Fraction(12)),
+        ("0.5", Fraction(1, 2)),
+        ("1e-3", Fraction(1, 1000)),
+        ("10_000", Fraction(10000)),
+        ("2.5E+1", Fraction(25)),
+        ("1e999", Fraction(10**999)),
+    ],
 )
 def test_numbers_are_exact_and_keep_their_text(text: str, value: Fraction) -> None:
     number = expression(text)
@@ -146,8 +152,10 @@ def test_the_table_does_not_depend_on_hash_seeds() -> None:
     )
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            check=True, capture_output=True,
+            [sys.executable, "-c", script],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            check=True,
+            capture_output=True,
         ).stdout
         for seed in ("1", "2")
     }
