@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bnncc.codegen.package import NN_IR, Package
-from bnncc.diagnostics import DataError
-from bnncc.ir.graph import digest_of, freeze
+from bnncc.diagnostics import CompileError, DataError
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.text import parse_nn
 from bnncc.ir.verify import verify_nn
+from bnncc.passes.bind_weights import BindWeights
 
 
 def graph_of(package: Package) -> NnGraph:
@@ -16,13 +16,15 @@ def graph_of(package: Package) -> NnGraph:
     Raises:
         DataError: IR and weights are broken or do not fit together.
     """
-    arrays = [freeze(array) for array in package.weights.values()]
-    constants = {digest_of(array): array for array in arrays}
     texts = {source.name: source.text for source in package.sources}
-    graph = parse_nn(package.text(NN_IR), constants, texts)
-    unbound = [ref.name for ref in graph.const_refs() if ref.digest not in constants]
-    if unbound:
-        raise DataError(f"'{package.label}': the weights '{unbound[0]}' are not those the IR was made with")
+    stored = parse_nn(package.text(NN_IR), {}, texts)
+    try:
+        # As strict as with any other file: shapes, finite numbers, variances.
+        graph = BindWeights(weights=package.weights, origin=f"'{package.label}'").run(stored)
+    except CompileError as error:
+        raise DataError(f"'{package.label}': weights and IR do not fit: {error}") from error
+    if graph.nodes != stored.nodes:
+        raise DataError(f"'{package.label}': the weights are not those that the IR was made with")
     if problems := verify_nn(graph):
         raise DataError(f"'{package.label}': the IR inside is not valid: {problems[0]}")
     inputs = tuple((value.name, value.type) for value in graph.inputs)
