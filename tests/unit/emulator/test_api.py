@@ -94,27 +94,39 @@ def test_arguments(module, memory, by) -> None:
     assert (report.blocks, report.threads, report.findings) == (1, 8, ())
 
 
-@pytest.mark.parametrize(("args", "message"), [
-    ([None, 1, 1.0], "3 arguments; the kernel takes 4"),
-    ([None, 1 << 32, 1.0, 1], "argument 1: 4294967296 does not fit a parameter of 4 bytes"),
-    ([None, np.int64(1), 1.0, 1], "argument 1: 8 bytes for a parameter of 4 bytes"),
-    ([None, 1, 1, 1], "argument 2: 1 does not fit"),
-    ([None, 1, b"123", 1], "argument 2: 3 bytes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([None, 1, 1.0], "3 arguments; the kernel takes 4"),
+        ([None, 1 << 32, 1.0, 1], "argument 1: 4294967296 does not fit a parameter of 4 bytes"),
+        ([None, np.int64(1), 1.0, 1], "argument 1: 8 bytes for a parameter of 4 bytes"),
+        ([None, 1, 1, 1], "argument 2: 1 does not fit"),
+        ([None, 1, b"123", 1], "argument 2: 3 bytes"),
+    ],
+)
 def test_arguments_that_do_not_fit(module, args, message: str) -> None:
     with pytest.raises(emulator.EmulatorFault, match=message):
         module.launch("scale", (1,), (1,), args)
 
 
-@pytest.mark.parametrize(("kernel", "grid", "block", "shared", "message"), [
-    ("exact", (1,), (1025,), 0, r"block \(1025, 1, 1\) exceeds"),
-    ("exact", (1,), (64, 32), 0, "2048 threads in a block; 1024 are allowed"),
-    ("exact", (1,), (1, 1, 65), 0, r"exceeds \(1024, 1024, 64\)"),
-    ("exact", (1, 65536), (32,), 0, "exceeds"),
-    ("exact", (0,), (32,), 0, "below 1"),
-    ("exact", (1,), (16,), 0, r"block \(16, 1, 1\); the kernel was compiled for \(32, 1, 1\)"),
-    ("shared", (1,), (1,), 10000, "50000 bytes of shared memory, 10000 of them dynamic; 49152 are allowed without opting in"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kernel", "grid", "block", "shared", "message"),
+    [
+        ("exact", (1,), (1025,), 0, r"block \(1025, 1, 1\) exceeds"),
+        ("exact", (1,), (64, 32), 0, "2048 threads in a block; 1024 are allowed"),
+        ("exact", (1,), (1, 1, 65), 0, r"exceeds \(1024, 1024, 64\)"),
+        ("exact", (1, 65536), (32,), 0, "exceeds"),
+        ("exact", (0,), (32,), 0, "below 1"),
+        ("exact", (1,), (16,), 0, r"block \(16, 1, 1\); the kernel was compiled for \(32, 1, 1\)"),
+        (
+            "shared",
+            (1,),
+            (1,),
+            10000,
+            "50000 bytes of shared memory, 10000 of them dynamic; 49152 are allowed without opting in",
+        ),
+    ],
+)
 def test_geometry_is_checked(module, kernel, grid, block, shared, message) -> None:
     args = [] if kernel == "exact" else [None]
     with pytest.raises(emulator.EmulatorFault, match=message) as caught:
@@ -135,7 +147,7 @@ def test_opting_in_and_other_limits(module, load, memory) -> None:
 
 
 def test_unknown_names(module) -> None:
-    with pytest.raises(InternalError, match="no kernel 'nothing' in 'api.ptx': scale, forever"):
+    with pytest.raises(InternalError, match=r"no kernel 'nothing' in 'api\.ptx': scale, forever"):
         module.launch("nothing", (1,), (1,), [])
     with pytest.raises(InternalError, match="no variable 'nothing'"):
         module.read_variable("nothing")
@@ -184,8 +196,8 @@ def test_several_memories_and_modules(load) -> None:
             module.launch("scale", (1,), (1,), [buffer, 0, 0.0, value])
             assert buffer.download(np.uint32, 1)[0] == value
         assert b.download(np.uint32, 1)[0] == 3
+        options = emulator.LaunchOptions(memory=right)
         with pytest.raises(emulator.EmulatorFault, match="another memory"):
-            options = emulator.LaunchOptions(memory=right)
             first.launch("scale", (1,), (1,), [a, 0, 0.0, 1], options=options)
 
 

@@ -16,8 +16,11 @@ from bnncc.toolchain.find_cuda import find_cuda_compiler
 
 SOURCE = Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
 ARCHES = ("sm_75", "sm_80", "sm_90a", "sm_100a", "sm_120")
-SCHEDULES = [emulator.Schedule.ascending(), emulator.Schedule.descending(),
-             *(emulator.Schedule.random(seed) for seed in range(1, 4))]  # fmt: skip
+SCHEDULES = [
+    emulator.Schedule.ascending(),
+    emulator.Schedule.descending(),
+    *(emulator.Schedule.random(seed) for seed in range(1, 4)),
+]
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +83,16 @@ def odds_value(i: int, neighbour: int) -> int:
     word, other = i & 0xFFFFFFFF, neighbour & 0xFFFFFFFF
     pool = [(other << 32 | word) >> 8 * k & 255 for k in range(8)]
     product = (i * 77777777 + (1 << 31)) % (1 << 32) - (1 << 31)
-    return [
-        lambda: 32 - i.bit_length(),
-        lambda: (i & -i).bit_length(),
-        lambda: (i * 0x9E3779B97F4A7C15 % (1 << 64)).bit_count(),
-        lambda: pool[0] | pool[4] << 8 | pool[1] << 16 | pool[5] << 24,
-        lambda: ((other << 32 | word) << (i & 31)) >> 32,
-        lambda: product * 123456789 >> 32,
-        lambda: i // 5 + i % 3,
-    ][i % 7]()
+    choices = (
+        32 - i.bit_length(),
+        (i & -i).bit_length(),
+        (i * 0x9E3779B97F4A7C15 % (1 << 64)).bit_count(),
+        pool[0] | pool[4] << 8 | pool[1] << 16 | pool[5] << 24,
+        ((other << 32 | word) << (i & 31)) >> 32,
+        product * 123456789 >> 32,
+        i // 5 + i % 3,
+    )
+    return choices[i % 7]
 
 
 def odds(module, memory, options) -> None:

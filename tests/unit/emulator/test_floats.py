@@ -16,10 +16,36 @@ from .ptx_kernels import Case, apply, module_text
 MODES = ("rn", "rz", "rm", "rp")
 NAN = 0x7FFFFFFF
 EDGES = np.array(
-    [0x00000000, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x00000001, 0x807FFFFF,
-     0x00800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x4B800000, 0x4B800001, 0x3F000000, 0x3FC00000, 0x40200000, 0xC0200000,
-     0x4F000000, 0xCF000000, 0x4F800000, 0x5F000000, 0xDF000001, 0x5F800000, 0x437F8000, 0x33800000], dtype=np.uint32
-)  # fmt: skip
+    [
+        0x00000000,
+        0x80000000,
+        0x3F800000,
+        0xBF800000,
+        0x7F800000,
+        0xFF800000,
+        0x7FC00000,
+        0x00000001,
+        0x807FFFFF,
+        0x00800000,
+        0x7F7FFFFF,
+        0xFF7FFFFF,
+        0x4B800000,
+        0x4B800001,
+        0x3F000000,
+        0x3FC00000,
+        0x40200000,
+        0xC0200000,
+        0x4F000000,
+        0xCF000000,
+        0x4F800000,
+        0x5F000000,
+        0xDF000001,
+        0x5F800000,
+        0x437F8000,
+        0x33800000,
+    ],
+    dtype=np.uint32,
+)
 
 
 def value_of(bits: int) -> float:
@@ -124,17 +150,30 @@ def test_special_values(load) -> None:
         "num",
         "nan",
     ]
-    module = load(module_text([
-        *(Case(f"{op}_rn", source(op, "rn")) for op in ("add", "sub", "mul", "div")),
-        *(Case(op, f"{op}.f32 %d32, %a32, %b32;") for op in ("min", "max")),
-        *(Case(f"{op}_nan", f"{op}.NaN.f32 %d32, %a32, %b32;") for op in ("min", "max")),
-        *(Case(f"setp_{name}", f"setp.{name}.f32 %p1, %a32, %b32; selp.u32 %d32, 1, 0, %p1;") for name in compare),
-        Case("abs", "abs.f32 %d32, %a32;"), Case("neg", "neg.f32 %d32, %a32;"),
-        Case("copysign", "copysign.f32 %d32, %a32, %b32;"),
-        Case("sat", "add.rn.sat.f32 %d32, %a32, %b32;"), Case("ftz", "mul.rn.ftz.f32 %d32, %a32, %b32;"),
-        Case("mov", "mov.f32 %r0, %a32; selp.f32 %d32, %r0, 0f00000000, 1;".replace("1;", "%p1;").replace(
-            "mov.f32", "setp.eq.u32 %p1, %a32, %a32; mov.f32")),
-    ]))  # fmt: skip
+    module = load(
+        module_text(
+            [
+                *(Case(f"{op}_rn", source(op, "rn")) for op in ("add", "sub", "mul", "div")),
+                *(Case(op, f"{op}.f32 %d32, %a32, %b32;") for op in ("min", "max")),
+                *(Case(f"{op}_nan", f"{op}.NaN.f32 %d32, %a32, %b32;") for op in ("min", "max")),
+                *(
+                    Case(f"setp_{name}", f"setp.{name}.f32 %p1, %a32, %b32; selp.u32 %d32, 1, 0, %p1;")
+                    for name in compare
+                ),
+                Case("abs", "abs.f32 %d32, %a32;"),
+                Case("neg", "neg.f32 %d32, %a32;"),
+                Case("copysign", "copysign.f32 %d32, %a32, %b32;"),
+                Case("sat", "add.rn.sat.f32 %d32, %a32, %b32;"),
+                Case("ftz", "mul.rn.ftz.f32 %d32, %a32, %b32;"),
+                Case(
+                    "mov",
+                    "mov.f32 %r0, %a32; selp.f32 %d32, %r0, 0f00000000, 1;".replace("1;", "%p1;").replace(
+                        "mov.f32", "setp.eq.u32 %p1, %a32, %a32; mov.f32"
+                    ),
+                ),
+            ]
+        )
+    )
     a, b = pairs()
     x, y = (np.ascontiguousarray(v.astype(np.uint32)).view(np.float32) for v in (a, b))
     tiny = np.float32(2**-126)
@@ -148,11 +187,18 @@ def test_special_values(load) -> None:
         low = np.where((x == 0) & (y == 0), np.where(np.signbit(x), x, y), np.fmin(x, y))
         high = np.where((x == 0) & (y == 0), np.where(np.signbit(x), y, x), np.fmax(x, y))
         expected = {
-            "add_rn": x + y, "sub_rn": x - y, "mul_rn": x * y, "div_rn": x / y, "min": low, "max": high,
-            "min_nan": np.where(ordered, low, np.float32(np.nan)), "max_nan": np.where(ordered, high, np.float32(np.nan)),
-            "sat": np.where(np.isnan(x + y), np.float32(0), np.clip(x + y, np.float32(0), np.float32(1))) + np.float32(0),
+            "add_rn": x + y,
+            "sub_rn": x - y,
+            "mul_rn": x * y,
+            "div_rn": x / y,
+            "min": low,
+            "max": high,
+            "min_nan": np.where(ordered, low, np.float32(np.nan)),
+            "max_nan": np.where(ordered, high, np.float32(np.nan)),
+            "sat": np.where(np.isnan(x + y), np.float32(0), np.clip(x + y, np.float32(0), np.float32(1)))
+            + np.float32(0),
             "ftz": flushed(flushed(x) * flushed(y)),
-        }  # fmt: skip
+        }
     for name, values in expected.items():
         bits = np.where(np.isnan(values), NAN, values.astype(np.float32).view(np.uint32).astype(np.int64))
         np.testing.assert_array_equal(apply(module, name, a, b, b), bits, err_msg=name)
@@ -183,11 +229,22 @@ def float_to_int(x: float, kind: str, mode: str) -> int:
 def test_conversions_to_integers(load) -> None:
     kinds, modes = ("u32", "s32", "u64", "s64"), ("rni", "rzi", "rmi", "rpi")
     registers = {"32": "%d32", "64": "%d"}
-    module = load(module_text([
-        *(Case(f"cvt_{kind}_{mode}", f"cvt.{mode}.{kind}.f32 {registers[kind[1:]]}, %a32;", wide="64" in kind)
-          for kind in kinds for mode in modes),
-        *(Case(f"round_{mode}", f"cvt.{mode}.f32.f32 %d32, %a32;") for mode in modes),
-    ]))  # fmt: skip
+    module = load(
+        module_text(
+            [
+                *(
+                    Case(
+                        f"cvt_{kind}_{mode}",
+                        f"cvt.{mode}.{kind}.f32 {registers[kind[1:]]}, %a32;",
+                        wide="64" in kind,
+                    )
+                    for kind in kinds
+                    for mode in modes
+                ),
+                *(Case(f"round_{mode}", f"cvt.{mode}.f32.f32 %d32, %a32;") for mode in modes),
+            ]
+        )
+    )
     a = np.concatenate((EDGES.astype(np.uint64), finite_operands(9)[0]))
     for kind in kinds:
         for mode in modes:
@@ -204,15 +261,22 @@ def test_conversions_to_integers(load) -> None:
 def test_conversions_from_integers_and_doubles(load) -> None:
     cases = []
     for mode in MODES:
-        cases += [Case(f"from_{kind}_{mode}", f"cvt.{mode}.f32.{kind} %d32, {reg};")
-                  for kind, reg in (("u32", "%a32"), ("s32", "%a32"), ("u64", "%a"), ("s64", "%a"))]  # fmt: skip
+        cases += [
+            Case(f"from_{kind}_{mode}", f"cvt.{mode}.f32.{kind} %d32, {reg};")
+            for kind, reg in (("u32", "%a32"), ("s32", "%a32"), ("u64", "%a"), ("s64", "%a"))
+        ]
         cases.append(Case(f"from_f64_{mode}", f"cvt.{mode}.f32.f64 %d32, %a;"))
         cases.append(Case(f"f64_{mode}", f"fma.{mode}.f64 %d, %a, %b, %c;", wide=True))
     cases.append(Case("to_f64", "cvt.f64.f32 %d, %a32;", wide=True))
     module = load(module_text(cases))
     rng = np.random.default_rng(3)
-    a = np.concatenate((rng.integers(0, 1 << 64, 200, dtype=np.uint64), np.arange(2**24 - 8, 2**24 + 9, dtype=np.uint64),
-                        np.array([0, 1, (1 << 63), (1 << 64) - 1, 0x80000000, 0xFFFFFFFF], np.uint64)))  # fmt: skip
+    a = np.concatenate(
+        (
+            rng.integers(0, 1 << 64, 200, dtype=np.uint64),
+            np.arange(2**24 - 8, 2**24 + 9, dtype=np.uint64),
+            np.array([0, 1, (1 << 63), (1 << 64) - 1, 0x80000000, 0xFFFFFFFF], np.uint64),
+        )
+    )
     reals = rng.normal(size=a.size) * 2.0 ** rng.integers(-160, 127, a.size)
     b, c = (np.roll(reals, k) for k in (3, 5))
     for mode in MODES:

@@ -12,8 +12,32 @@ from bnncc import emulator
 from .ptx_kernels import Case, apply, module_text, operands
 
 M32, M64 = (1 << 32) - 1, (1 << 64) - 1
-EDGES = (0, 1, 2, 31, 32, 33, 63, 64, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFF, 0x800000, 0xFFFFFF,
-         0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x80000001, 0x7FFFFFFFFFFFFFFF, 0x8000000000000000, M64)  # fmt: skip
+EDGES = (
+    0,
+    1,
+    2,
+    31,
+    32,
+    33,
+    63,
+    64,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFFFF,
+    0x800000,
+    0xFFFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    0x80000001,
+    0x7FFFFFFFFFFFFFFF,
+    0x8000000000000000,
+    M64,
+)
 
 
 def signed(value: int, bits: int) -> int:
@@ -87,10 +111,18 @@ def per_kind() -> list[Exact]:
             found.append(three(f"abs_{kind}", "abs.{t} {d}, {a};", kind, lambda a, b, c: abs(a)))
             found.append(three(f"neg_{kind}", "neg.{t} {d}, {a};", kind, lambda a, b, c: -a))
     wide_mad = "mad.wide.{t} {d}, {a}, {b}, %c;"
-    found.append(Exact(three("mad_wide_u32", wide_mad, "u32", lambda a, b, c: 0, "u64").case,
-                       lambda a, b, c: ((a & M32) * (b & M32) + c) & M64))  # fmt: skip
-    found.append(Exact(three("mad_wide_s32", wide_mad, "s32", lambda a, b, c: 0, "u64").case,
-                       lambda a, b, c: (signed(a, 32) * signed(b, 32) + c) & M64))  # fmt: skip
+    found.append(
+        Exact(
+            three("mad_wide_u32", wide_mad, "u32", lambda a, b, c: 0, "u64").case,
+            lambda a, b, c: ((a & M32) * (b & M32) + c) & M64,
+        )
+    )
+    found.append(
+        Exact(
+            three("mad_wide_s32", wide_mad, "s32", lambda a, b, c: 0, "u64").case,
+            lambda a, b, c: (signed(a, 32) * signed(b, 32) + c) & M64,
+        )
+    )
     return found
 
 
@@ -125,8 +157,14 @@ def bits() -> list[Exact]:
             found.append(
                 three(f"{op}_{kind}", op + ".{t} {d}, {a};", kind, lambda a, b, c, f=count: f(a), "b32")
             )
-        found.append(three(f"brev_{kind}", "brev.{t} {d}, {a};", kind,
-                           lambda a, b, c, w=width: int(f"{a:0{w}b}"[::-1], 2)))  # fmt: skip
+        found.append(
+            three(
+                f"brev_{kind}",
+                "brev.{t} {d}, {a};",
+                kind,
+                lambda a, b, c, w=width: int(f"{a:0{w}b}"[::-1], 2),
+            )
+        )
         for sign in "us":
             name = f"{sign}{width}"
             found.append(bfe(name))
@@ -241,27 +279,58 @@ def others() -> list[Exact]:
     found = [
         three("add_sat", "add.sat.s32 {d}, {a}, {b};", "s32", lambda a, b, c: clamp(a + b, "s32")),
         three("sub_sat", "sub.sat.s32 {d}, {a}, {b};", "s32", lambda a, b, c: clamp(a - b, "s32")),
-        three("mad_sat", "mad.hi.sat.s32 {d}, {a}, {b}, {c};", "s32",
-              lambda a, b, c: clamp((a * b >> 32) + c, "s32")),
+        three(
+            "mad_sat",
+            "mad.hi.sat.s32 {d}, {a}, {b}, {c};",
+            "s32",
+            lambda a, b, c: clamp((a * b >> 32) + c, "s32"),
+        ),
         three("prmt", "prmt.b32 {d}, {a}, {b}, {c};", "b32", permute),
         three("min_relu", "min.relu.s32 {d}, {a}, {b};", "s32", lambda a, b, c: max(0, min(a, b))),
         three("max3", "max.s32 {d}, {a}, {b}, {c};", "s32", max),
-        three("szext_s", "szext.clamp.s32 {d}, {a}, {b32};", "s32",
-              lambda a, b, c: a if b & M32 >= 32 else signed(a, b & M32) if b else 0),
-        three("bmsk", "bmsk.clamp.b32 {d}, {a}, {b};", "b32",
-              lambda a, b, c: ((1 << min(b, 32)) - 1) << a if a < 32 else 0),
-    ]  # fmt: skip
+        three(
+            "szext_s",
+            "szext.clamp.s32 {d}, {a}, {b32};",
+            "s32",
+            lambda a, b, c: a if b & M32 >= 32 else signed(a, b & M32) if b else 0,
+        ),
+        three(
+            "bmsk",
+            "bmsk.clamp.b32 {d}, {a}, {b};",
+            "b32",
+            lambda a, b, c: ((1 << min(b, 32)) - 1) << a if a < 32 else 0,
+        ),
+    ]
     found += [tabled(mode) for mode in PRMT]
     for kind in ("u32", "s32"):
         for part, shift in (("lo", 0), ("hi", 16)):
-            found.append(three(f"mul24_{part}_{kind}", f"mul24.{part}.{{t}} {{d}}, {{a}}, {{b}};", kind,
-                lambda a, b, c, k=kind, s=shift: low24(a, k) * low24(b, k) >> s))  # fmt: skip
-            found.append(three(f"mad24_{part}_{kind}", f"mad24.{part}.{{t}} {{d}}, {{a}}, {{b}}, {{c}};", kind,
-                lambda a, b, c, k=kind, s=shift: (low24(a, k) * low24(b, k) >> s) + c))  # fmt: skip
+            found.append(
+                three(
+                    f"mul24_{part}_{kind}",
+                    f"mul24.{part}.{{t}} {{d}}, {{a}}, {{b}};",
+                    kind,
+                    lambda a, b, c, k=kind, s=shift: low24(a, k) * low24(b, k) >> s,
+                )
+            )
+            found.append(
+                three(
+                    f"mad24_{part}_{kind}",
+                    f"mad24.{part}.{{t}} {{d}}, {{a}}, {{b}}, {{c}};",
+                    kind,
+                    lambda a, b, c, k=kind, s=shift: (low24(a, k) * low24(b, k) >> s) + c,
+                )
+            )
     for table in (0x00, 0x96, 0xE8, 0xCA, 0x1B, 0x80, 0xFE, 0xFF, 0x6A):
-        found.append(three(f"lop3_{table:02x}", f"lop3.b32 {{d}}, {{a}}, {{b}}, {{c}}, {table};", "b32",
-            lambda a, b, c, t=table: sum(
-                (t >> ((a >> i & 1) * 4 + (b >> i & 1) * 2 + (c >> i & 1)) & 1) << i for i in range(32))))  # fmt: skip
+        found.append(
+            three(
+                f"lop3_{table:02x}",
+                f"lop3.b32 {{d}}, {{a}}, {{b}}, {{c}}, {table};",
+                "b32",
+                lambda a, b, c, t=table: sum(
+                    (t >> ((a >> i & 1) * 4 + (b >> i & 1) * 2 + (c >> i & 1)) & 1) << i for i in range(32)
+                ),
+            )
+        )
     for side in "lr":
         for mode in ("clamp", "wrap"):
 
@@ -280,8 +349,10 @@ def others() -> list[Exact]:
 def carries() -> list[Exact]:
     halves = "mov.b64 {%r0, %r1}, %a; mov.b64 {%r2, %r3}, %b;"
     join = "mov.b64 %d, {%r4, %r5};"
-    mad = ("mul.lo.u32 %r4, %r0, %r2; mul.hi.u32 %r5, %r0, %r2; mad.lo.cc.u32 %r4, %r1, %c32, %r4; "
-           "madc.hi.u32 %r5, %r1, %c32, %r5;")  # fmt: skip
+    mad = (
+        "mul.lo.u32 %r4, %r0, %r2; mul.hi.u32 %r5, %r0, %r2; mad.lo.cc.u32 %r4, %r1, %c32, %r4; "
+        "madc.hi.u32 %r5, %r1, %c32, %r5;"
+    )
 
     def chained(a: int, b: int, c: int) -> int:
         low, high = a & M32, a >> 32
@@ -291,21 +362,34 @@ def carries() -> list[Exact]:
         return (total & M32) | (((product >> 32) + (other >> 32) + (total >> 32)) & M32) << 32
 
     return [
-        Exact(Case("add_cc", f"{halves} add.cc.u32 %r4, %r0, %r2; addc.u32 %r5, %r1, %r3; {join}", wide=True),
-              lambda a, b, c: (a + b) & M64),
-        Exact(Case("sub_cc", f"{halves} sub.cc.u32 %r4, %r0, %r2; subc.u32 %r5, %r1, %r3; {join}", wide=True),
-              lambda a, b, c: (a - b) & M64),
-        Exact(Case("add_cc64", "add.cc.u64 %q0, %a, %b; addc.cc.u64 %q1, %c, %c; addc.u64 %d, 0, 0;", wide=True),
-              lambda a, b, c: (2 * c + (a + b >> 64)) >> 64),
+        Exact(
+            Case("add_cc", f"{halves} add.cc.u32 %r4, %r0, %r2; addc.u32 %r5, %r1, %r3; {join}", wide=True),
+            lambda a, b, c: (a + b) & M64,
+        ),
+        Exact(
+            Case("sub_cc", f"{halves} sub.cc.u32 %r4, %r0, %r2; subc.u32 %r5, %r1, %r3; {join}", wide=True),
+            lambda a, b, c: (a - b) & M64,
+        ),
+        Exact(
+            Case(
+                "add_cc64", "add.cc.u64 %q0, %a, %b; addc.cc.u64 %q1, %c, %c; addc.u64 %d, 0, 0;", wide=True
+            ),
+            lambda a, b, c: (2 * c + (a + b >> 64)) >> 64,
+        ),
         Exact(Case("mad_cc", f"{halves} {mad} {join}", wide=True), chained),
-    ]  # fmt: skip
+    ]
 
 
 def choices() -> list[Exact]:
     found = []
     compare: dict[str, Callable[[int, int], bool]] = {
-        "eq": int.__eq__, "ne": int.__ne__, "lt": int.__lt__, "le": int.__le__, "gt": int.__gt__, "ge": int.__ge__,
-    }  # fmt: skip
+        "eq": int.__eq__,
+        "ne": int.__ne__,
+        "lt": int.__lt__,
+        "le": int.__le__,
+        "gt": int.__gt__,
+        "ge": int.__ge__,
+    }
     for kind in ("u16", "s16", "u32", "s32", "u64", "s64"):
         for name, test in compare.items():
             text = f"setp.{name}.{{t}} %p1, {{a}}, {{b}}; selp.u32 %d32, 1, 0, %p1;"
@@ -313,18 +397,38 @@ def choices() -> list[Exact]:
             case = Case(base.case.name, base.case.code)
             found.append(Exact(case, lambda a, b, c, k=kind, f=test: int(f(typed(a, k), typed(b, k)))))
     for name, symbol in (("lo", "lt"), ("ls", "le"), ("hi", "gt"), ("hs", "ge")):
-        found.append(three(f"setp_{name}", f"setp.{name}.u32 %p1, {{a}}, {{b}}; selp.u32 %d32, 1, 0, %p1;", "u32",
-                           lambda a, b, c, f=compare[symbol]: int(f(a, b))))  # fmt: skip
+        found.append(
+            three(
+                f"setp_{name}",
+                f"setp.{name}.u32 %p1, {{a}}, {{b}}; selp.u32 %d32, 1, 0, %p1;",
+                "u32",
+                lambda a, b, c, f=compare[symbol]: int(f(a, b)),
+            )
+        )
     for join, both in (("and", int.__and__), ("or", int.__or__), ("xor", int.__xor__)):
-        text = (f"setp.ne.u32 %p2, %c32, 0; setp.lt.{join}.s32 %p1|%p3, {{a}}, {{b}}, !%p2; "
-                "selp.u32 %r0, 1, 0, %p1; selp.u32 %r1, 2, 0, %p3; or.b32 {d}, %r0, %r1;")  # fmt: skip
-        found.append(three(f"setp_{join}", text, "s32", lambda a, b, c, f=both:
-                           f(int(a < b), int(c == 0)) + 2 * f(int(a >= b), int(c == 0))))  # fmt: skip
+        text = (
+            f"setp.ne.u32 %p2, %c32, 0; setp.lt.{join}.s32 %p1|%p3, {{a}}, {{b}}, !%p2; "
+            "selp.u32 %r0, 1, 0, %p1; selp.u32 %r1, 2, 0, %p3; or.b32 {d}, %r0, %r1;"
+        )
+        found.append(
+            three(
+                f"setp_{join}",
+                text,
+                "s32",
+                lambda a, b, c, f=both: f(int(a < b), int(c == 0)) + 2 * f(int(a >= b), int(c == 0)),
+            )
+        )
     found.append(three("slct", "slct.u32.s32 {d}, {a}, {b}, {c};", "s32", lambda a, b, c: a if c >= 0 else b))
     found.append(three("set_u32", "set.lt.u32.s32 {d}, {a}, {b};", "s32", lambda a, b, c: -int(a < b)))
-    found.append(three("pred_ops", "setp.ne.u32 %p1, {a}, 0; setp.lt.s32 %p2, {b}, 0; xor.pred %p1, %p1, %p2; "
-                       "not.pred %p1, %p1; mov.pred %p3, %p1; selp.b32 {d}, 7, 9, %p3;", "s32",
-                       lambda a, b, c: 9 if (a != 0) ^ (b < 0) else 7))  # fmt: skip
+    found.append(
+        three(
+            "pred_ops",
+            "setp.ne.u32 %p1, {a}, 0; setp.lt.s32 %p2, {b}, 0; xor.pred %p1, %p1, %p2; "
+            "not.pred %p1, %p1; mov.pred %p3, %p1; selp.b32 {d}, 7, 9, %p3;",
+            "s32",
+            lambda a, b, c: 9 if (a != 0) ^ (b < 0) else 7,
+        )
+    )
     return found
 
 
@@ -352,8 +456,16 @@ def conversions() -> list[Exact]:
     for to, size in (("u8", 8), ("s8", 8), ("u16", 16), ("s16", 16)):
         tail = f"{to}.s32.b32 {{d}}, {{a}}, {{b}}, {{c}};" if size == 8 else f"{to}.s32 {{d}}, {{a}}, {{b}};"
         mask = (1 << size) - 1
-        found.append(three(f"cvt_pack_{to}", f"cvt.pack.sat.{tail}", "s32", lambda a, b, c, t=to, n=size, m=mask:
-            (clamp(a, t) & m) << n | (clamp(b, t) & m) | ((c << 16) if n == 8 else 0)))  # fmt: skip
+        found.append(
+            three(
+                f"cvt_pack_{to}",
+                f"cvt.pack.sat.{tail}",
+                "s32",
+                lambda a, b, c, t=to, n=size, m=mask: (
+                    (clamp(a, t) & m) << n | (clamp(b, t) & m) | ((c << 16) if n == 8 else 0)
+                ),
+            )
+        )
     return found
 
 

@@ -204,8 +204,15 @@ def test_atomics(load, memory) -> None:
     assert module.read_variable("counter") == b"\x07\0\0\0"
 
 
-@pytest.mark.parametrize("schedule", [emulator.Schedule.ascending(), emulator.Schedule.descending(),
-                                      *(emulator.Schedule.random(seed) for seed in range(1, 4))], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        emulator.Schedule.ascending(),
+        emulator.Schedule.descending(),
+        *(emulator.Schedule.random(seed) for seed in range(1, 4)),
+    ],
+    ids=str,
+)
 def test_named_barriers_and_reductions(load, memory, schedule) -> None:
     module = load(MODULE)
     out = memory.alloc(128 * 16)
@@ -237,21 +244,33 @@ def access(code: str, registers: str = "") -> str:
 
 
 BAD = {
-    "global load past the end": ("ld.global.u32 %r1, [%d0+64];", "OUT_OF_BOUNDS", "offset 64 of a buffer of 64 bytes"),
+    "global load past the end": (
+        "ld.global.u32 %r1, [%d0+64];",
+        "OUT_OF_BOUNDS",
+        "offset 64 of a buffer of 64 bytes",
+    ),
     "global store before": ("st.global.u32 [%d0+-4], %r1;", "OUT_OF_BOUNDS", "global access of 4 bytes"),
-    "half in": ("ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%d0+56];", "OUT_OF_BOUNDS", "offset 56 of a buffer of 64"),
+    "half in": (
+        "ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%d0+56];",
+        "OUT_OF_BOUNDS",
+        "offset 56 of a buffer of 64",
+    ),
     "null": ("mov.u64 %d1, 0; ld.global.u32 %r1, [%d1];", "OUT_OF_BOUNDS", "where no buffer is"),
     "generic null": ("mov.u64 %d1, 0; ld.u32 %r1, [%d1+8];", "OUT_OF_BOUNDS", "where no buffer is"),
     "misaligned vector": ("ld.global.v2.u32 {%r1, %r2}, [%d0+4];", "MISALIGNED", "offset 4 of its buffer"),
     "shared past the end": ("st.shared.u32 [tile+64], %r1;", "OUT_OF_BOUNDS", "there are 64 bytes"),
     "shared misaligned": ("st.shared.v2.u32 [tile+4], {%r1, %r2};", "MISALIGNED", "shared access of 8 bytes"),
-    "shared, generic": ("mov.u64 %d1, tile; cvta.shared.u64 %d1, %d1; st.u32 [%d1+80], 1;", "OUT_OF_BOUNDS", "offset 80"),
+    "shared, generic": (
+        "mov.u64 %d1, tile; cvta.shared.u64 %d1, %d1; st.u32 [%d1+80], 1;",
+        "OUT_OF_BOUNDS",
+        "offset 80",
+    ),
     "local past the end": ("st.local.u32 [depot+32], %r1;", "OUT_OF_BOUNDS", "local access"),
     "const past the end": ("ld.const.u32 %r1, [%d0+64];", "OUT_OF_BOUNDS", "offset 64"),
     "never written": ("ld.shared.u32 %r1, [tile+8];", "UNINITIALIZED", "no thread of the block has written"),
     "trap": ("trap;", "TRAP", "trap"),
     "too many barriers": ("mov.u32 %r1, 16; bar.sync %r1;", "LAUNCH", "16 barriers"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -277,8 +296,8 @@ def test_freed_memory_is_out_of_bounds(load, memory) -> None:
     memory.free(buffer)
     with pytest.raises(emulator.EmulatorFault, match="was freed"):
         module.launch("k", (1,), (1,), [buffer])
+    options = emulator.LaunchOptions(memory=memory)
     with pytest.raises(emulator.EmulatorFault, match="where no buffer is"):
-        options = emulator.LaunchOptions(memory=memory)
         module.launch("k", (1,), (1,), [buffer.address], options=options)
 
 

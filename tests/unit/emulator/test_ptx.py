@@ -20,8 +20,10 @@ def kernel(code: str) -> str:
 
 
 def test_lines_and_locations_are_kept() -> None:
-    text = kernel('.loc 1 12 3\nadd.s32 %r1, %r2, 3; /* a\ncomment */ mov.u32 %r1, 0; // more\n'
-                  '.loc 2 7 1, function_name $L__info0, inlined_at 1 12 3\nneg.s32 %r1, %r2;')  # fmt: skip
+    text = kernel(
+        ".loc 1 12 3\nadd.s32 %r1, %r2, 3; /* a\ncomment */ mov.u32 %r1, 0; // more\n"
+        ".loc 2 7 1, function_name $L__info0, inlined_at 1 12 3\nneg.s32 %r1, %r2;"
+    )
     module = parse_module(
         text + '.file 1 "a.cu"\n.file 2 "b.cuh", 1, 2\n.section .debug_str { $L__info0: .b8 1 }', "m.ptx"
     )
@@ -33,7 +35,9 @@ def test_lines_and_locations_are_kept() -> None:
 
 
 def test_declarations() -> None:
-    module = parse_module(HEAD + """
+    module = parse_module(
+        HEAD
+        + """
 .visible .global .align 8 .b8 raw[2][3] = {{1, 0x2}, 077};
 .const .f32 ramp[2] = {0f3F800000, -0f40000000};
 .global .u64 at = generic(raw)+4;
@@ -43,7 +47,8 @@ def test_declarations() -> None:
 .minnctapersm 2
 .pragma "nounroll";
 { ret; }
-""")  # fmt: skip
+"""
+    )
     raw, ramp, at, dyn = module.variables
     assert (raw.size_bytes, raw.align_bytes, raw.values) == (6, 8, (Integer(1), Integer(2), Integer(63)))
     assert [value.bits for value in ramp.values] == [0x3F800000, 0xC0000000]
@@ -58,28 +63,33 @@ def test_declarations() -> None:
     assert function.max_threads == (128, 2, 1)
 
 
-@pytest.mark.parametrize(("code", "message"), [
-    ("frobnicate.u32 %r1, %r2;", "unknown instruction 'frobnicate'"),
-    ("add.shiny.s32 %r1, %r2, %r3;", "unknown modifier .shiny"),
-    ("ld.global.nc.L3::magic.u32 %r1, [%d1];", "unknown modifier .L3::magic"),
-    ("add.s32 %r1, %r2;", "2 operands"),
-    ("add.s32 %r1, %r2, %d3;", "register '%d3' has 64 bits, not 32"),
-    ("add.s32 %r1, %r2, %r77;", "'%r77' is not a register"),
-    ("add.f16 %h1, %h2, %h3;", "unsupported type .f16"),
-    ("mov.u32 %r1, %pm0;", "'%pm0' is not a register"),
-    ("bra NOWHERE;", "no label 'NOWHERE'"),
-    ("wgmma.fence.sync.aligned;", "unknown instruction 'wgmma'"),
-    ("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r1,%r2,%r3,%r4}, {%r1,%r2,%r3,%r4}, {%r1,%r2}, {%r1,%r2,%r3,%r4};",
-     "unsupported shape or element type"),
-    ("st.global.v2.u32 [%d1], {%r1};", "the vector has the wrong length"),
-    ("ld.param.u64 %d1, [p+4];", "an access beyond the parameter"),
-    ("call.uni other, ();", "no function 'other'"),
-    (".magic 3;", "unknown statement '.magic'"),
-    ("add.s32 %r1, %r2, 99999999999999999999999;", "does not fit"),
-    ("cp.async.cg.shared.global [%r1], [%d1], 8;", "8 bytes"),
-    ("setp.ltu.s32 %p1, %r1, %r2;", "comparison .ltu of integers"),
-    ("add.s32 %r1, %r2, #3;", "unexpected character '#'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("frobnicate.u32 %r1, %r2;", "unknown instruction 'frobnicate'"),
+        ("add.shiny.s32 %r1, %r2, %r3;", "unknown modifier .shiny"),
+        ("ld.global.nc.L3::magic.u32 %r1, [%d1];", "unknown modifier .L3::magic"),
+        ("add.s32 %r1, %r2;", "2 operands"),
+        ("add.s32 %r1, %r2, %d3;", "register '%d3' has 64 bits, not 32"),
+        ("add.s32 %r1, %r2, %r77;", "'%r77' is not a register"),
+        ("add.f16 %h1, %h2, %h3;", "unsupported type .f16"),
+        ("mov.u32 %r1, %pm0;", "'%pm0' is not a register"),
+        ("bra NOWHERE;", "no label 'NOWHERE'"),
+        ("wgmma.fence.sync.aligned;", "unknown instruction 'wgmma'"),
+        (
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 %r1, %r2, %r3, %r4;",
+            "unsupported shape or element",
+        ),
+        ("st.global.v2.u32 [%d1], {%r1};", "the vector has the wrong length"),
+        ("ld.param.u64 %d1, [p+4];", "an access beyond the parameter"),
+        ("call.uni other, ();", "no function 'other'"),
+        (".magic 3;", "unknown statement '.magic'"),
+        ("add.s32 %r1, %r2, 99999999999999999999999;", "does not fit"),
+        ("cp.async.cg.shared.global [%r1], [%d1], 8;", "8 bytes"),
+        ("setp.ltu.s32 %p1, %r1, %r2;", "comparison .ltu of integers"),
+        ("add.s32 %r1, %r2, #3;", "unexpected character '#'"),
+    ],
+)
 def test_what_is_not_understood_is_an_error_with_its_line(code: str, message: str) -> None:
     text = kernel(code)
     line = text.splitlines().index(code) + 1
@@ -89,16 +99,19 @@ def test_what_is_not_understood_is_an_error_with_its_line(code: str, message: st
     assert str(caught.value).startswith(f"m.ptx:{line}: ")
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    (".version 9.0\n.target sm_90a\n.address_size 32\n", "only 64-bit addresses"),
-    (HEAD + ".alias a, b;", "unknown directive '.alias'"),
-    (HEAD + ".global .attribute(.managed) .u32 x;", "attributes are not supported"),
-    (HEAD + ".extern .global .u32 x;", "defined elsewhere"),
-    (HEAD + ".global .f128 x;", "unknown type '.f128'"),
-    (HEAD + ".global .u8 x[1] = {1, 2};", "more initial values"),
-    (HEAD + ".visible .entry k() .explicitcluster { ret; }", "unknown performance directive"),
-    (HEAD + ".visible .entry k() { ret;", "expected a name"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (".version 9.0\n.target sm_90a\n.address_size 32\n", "only 64-bit addresses"),
+        (HEAD + ".alias a, b;", "unknown directive '.alias'"),
+        (HEAD + ".global .attribute(.managed) .u32 x;", "attributes are not supported"),
+        (HEAD + ".extern .global .u32 x;", "defined elsewhere"),
+        (HEAD + ".global .f128 x;", "unknown type '.f128'"),
+        (HEAD + ".global .u8 x[1] = {1, 2};", "more initial values"),
+        (HEAD + ".visible .entry k() .explicitcluster { ret; }", "unknown performance directive"),
+        (HEAD + ".visible .entry k() { ret;", "expected a name"),
+    ],
+)
 def test_module_scope_is_strict_too(text: str, message: str) -> None:
     with pytest.raises(PtxError, match=message):
         translate_module(parse_module(text, "m.ptx"))

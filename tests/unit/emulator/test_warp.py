@@ -56,16 +56,23 @@ def test_votes_matches_reductions(load) -> None:
         "all": f"{ones} vote.sync.all.pred %p2, %p1, {full}; selp.u32 %y0, 1, 0, %p2;",
         "uni": f"{ones} vote.sync.uni.pred %p2, %p1, {full}; selp.u32 %y0, 1, 0, %p2;",
         "halves": f"{ones} setp.lt.u32 %p3, %t31, 16; selp.b32 %t0, 0xffff, 0xffff0000, %p3; "
-                  "vote.sync.ballot.b32 %y0, %p1, %t0;",
+        "vote.sync.ballot.b32 %y0, %p1, %t0;",
         "match_any": f"match.any.sync.b32 %y0, %x1, {full};",
         "match_all": f"match.all.sync.b32 %y0|%p1, %x1, {full}; @!%p1 add.u32 %y0, %y0, 7;",
         "elect": f"elect.sync %y0|%p1, {full}; @%p1 add.u32 %y0, %y0, 100;",
-        "lanemasks": "mov.u32 %t0, %lanemask_lt; mov.u32 %t1, %lanemask_ge; xor.b32 %t2, %t0, %t1; mov.u32 %t3, "
-                     "%lanemask_le; mov.u32 %t4, %lanemask_gt; and.b32 %t5, %t3, %t4; xor.b32 %y0, %t2, %t5;",
-        **{f"redux_{op}_{kind}": f"redux.sync.{op}.{kind} %y0, %x1, {full};"
-           for kind, ops in {"u32": ("add", "min", "max"), "s32": ("add", "min", "max"), "b32": ("and", "or", "xor")}.items()
-           for op in ops},
-    }  # fmt: skip
+        "lanemasks": "mov.u32 %t0, %lanemask_lt; mov.u32 %t1, %lanemask_ge; "
+        "xor.b32 %t2, %t0, %t1; mov.u32 %t3, "
+        "%lanemask_le; mov.u32 %t4, %lanemask_gt; and.b32 %t5, %t3, %t4; xor.b32 %y0, %t2, %t5;",
+        **{
+            f"redux_{op}_{kind}": f"redux.sync.{op}.{kind} %y0, %x1, {full};"
+            for kind, ops in {
+                "u32": ("add", "min", "max"),
+                "s32": ("add", "min", "max"),
+                "b32": ("and", "or", "xor"),
+            }.items()
+            for op in ops
+        },
+    }
     module = load(HEAD + "".join(warp_kernel(name, code) for name, code in kernels.items()))
     rng = np.random.default_rng(0)
     for flags in (rng.integers(0, 2, 32), np.zeros(32, int), np.ones(32, int)):
@@ -75,15 +82,26 @@ def test_votes_matches_reductions(load) -> None:
         ballot = int((flags.astype(np.uint64) << LANES.astype(np.uint64)).sum())
         s = values.view(np.int32)
         expected = {
-            "ballot": ballot, "ballot_not": ballot ^ 0xFFFFFFFF, "any": int(ballot != 0), "all": int(ballot == 0xFFFFFFFF),
-            "uni": int(ballot in (0, 0xFFFFFFFF)), "halves": np.where(LANES < 16, ballot & 0xFFFF, ballot & 0xFFFF0000),
+            "ballot": ballot,
+            "ballot_not": ballot ^ 0xFFFFFFFF,
+            "any": int(ballot != 0),
+            "all": int(ballot == 0xFFFFFFFF),
+            "uni": int(ballot in (0, 0xFFFFFFFF)),
+            "halves": np.where(LANES < 16, ballot & 0xFFFF, ballot & 0xFFFF0000),
             "match_any": [sum(1 << k for k in range(32) if values[k] == values[i]) for i in range(32)],
-            "match_all": 7, "elect": np.where(LANES == 0, 100, 0), "lanemasks": 0xFFFFFFFF,
-            "redux_add_u32": int(values.sum()) & 0xFFFFFFFF, "redux_add_s32": int(values.sum()) & 0xFFFFFFFF,
-            "redux_min_u32": values.min(), "redux_max_u32": values.max(), "redux_min_s32": int(s.min()) & 0xFFFFFFFF,
-            "redux_max_s32": int(s.max()) & 0xFFFFFFFF, "redux_and_b32": np.bitwise_and.reduce(values),
-            "redux_or_b32": np.bitwise_or.reduce(values), "redux_xor_b32": np.bitwise_xor.reduce(values),
-        }  # fmt: skip
+            "match_all": 7,
+            "elect": np.where(LANES == 0, 100, 0),
+            "lanemasks": 0xFFFFFFFF,
+            "redux_add_u32": int(values.sum()) & 0xFFFFFFFF,
+            "redux_add_s32": int(values.sum()) & 0xFFFFFFFF,
+            "redux_min_u32": values.min(),
+            "redux_max_u32": values.max(),
+            "redux_min_s32": int(s.min()) & 0xFFFFFFFF,
+            "redux_max_s32": int(s.max()) & 0xFFFFFFFF,
+            "redux_and_b32": np.bitwise_and.reduce(values),
+            "redux_or_b32": np.bitwise_or.reduce(values),
+            "redux_xor_b32": np.bitwise_xor.reduce(values),
+        }
         for name, value in expected.items():
             for schedule in SCHEDULES:
                 found = run(module, name, inputs, schedule=schedule)
@@ -186,7 +204,10 @@ def test_matrix_products(load) -> None:
 
 
 def test_matrices_from_and_to_shared_memory(load) -> None:
-    fill = "mov.u32 %t0, tile; mad.lo.u32 %t0, %t31, 16, %t0; st.shared.v4.u32 [%t0], {%x0, %x1, %x2, %x3}; bar.warp.sync -1;"
+    fill = (
+        "mov.u32 %t0, tile; mad.lo.u32 %t0, %t31, 16, %t0; "
+        "st.shared.v4.u32 [%t0], {%x0, %x1, %x2, %x3}; bar.warp.sync -1;"
+    )
     kernels = [
         warp_kernel(
             f"ld_x{n}{trans}",
@@ -199,9 +220,11 @@ def test_matrices_from_and_to_shared_memory(load) -> None:
         for trans in ("", "_t")
     ]
     for trans in ("", "_t"):
-        code = (f"mov.u32 %t0, tile; mad.lo.u32 %t0, %t31, 16, %t0; stmatrix.sync.aligned.m8n8.x4"
-                f"{'.trans' if trans else ''}.shared.b16 [%t0], {{%x0, %x1, %x2, %x3}}; bar.warp.sync -1; "
-                "ld.shared.v4.u32 {%y0, %y1, %y2, %y3}, [%t0];")  # fmt: skip
+        code = (
+            f"mov.u32 %t0, tile; mad.lo.u32 %t0, %t31, 16, %t0; stmatrix.sync.aligned.m8n8.x4"
+            f"{'.trans' if trans else ''}.shared.b16 [%t0], {{%x0, %x1, %x2, %x3}}; bar.warp.sync -1; "
+            "ld.shared.v4.u32 {%y0, %y1, %y2, %y3}, [%t0];"
+        )
         kernels.append(warp_kernel(f"st{trans}", code, 4, 4))
     kernels.append(warp_kernel("mov", "movmatrix.sync.aligned.m8n8.trans.b16 %y0, %x0;", 1, 1))
     module = load(HEAD + "".join(kernels))
@@ -231,7 +254,10 @@ def test_a_thread_outside_its_mask_is_reported(load) -> None:
 
 
 def test_a_missing_lane_is_a_deadlock(load) -> None:
-    code = "setp.eq.u32 %p1, %t31, 3; @%p1 bra.uni SKIP; vote.sync.ballot.b32 %y0, 1, -1; SKIP: bar.warp.sync -1;"
+    code = (
+        "setp.eq.u32 %p1, %t31, 3; @%p1 bra.uni SKIP; "
+        "vote.sync.ballot.b32 %y0, 1, -1; SKIP: bar.warp.sync -1;"
+    )
     module = load(HEAD + warp_kernel("k", code))
     with pytest.raises(
         emulator.EmulatorFault, match=r"deadlock.*threads 0\.\.2 wait at vote\.sync.*3\.\.3 wait at bar"
