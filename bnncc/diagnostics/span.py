@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,11 @@ class Source:
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A place between two characters: line and column count from 1."""
+class Position(NamedTuple):
+    """A place between two characters: line and column count from 1.
+
+    A named tuple, because a long source makes a hundred thousand of them.
+    """
 
     line: int
     column: int

@@ -73,9 +73,8 @@ def test_every_layer() -> None:
 
 
 def test_default_padding_keeps_the_size() -> None:
-    found = graph(
-        "x -> conv(4, 5) -> sign -> conv(4, 3, dilation = 2) -> sign -> conv(4, 3, padding = valid) -> output y"
-    )
+    last = "conv(4, 3, padding = valid) -> output y"
+    found = graph(f"x -> conv(4, 5) -> sign -> conv(4, 3, dilation = 2) -> sign -> {last}")
     assert types(found)[::2] == ["i32[4, 8, 8]", "i32[4, 8, 8]", "i32[4, 6, 6]"]
 
 
@@ -134,20 +133,31 @@ def test_two_inputs_and_outputs_and_taps() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("expression", "units"),
-    [
-        ("2 + 3*4", 14), ("7 // 2", 3), ("7 % 4", 3), ("2**3**2", 512), ("-2 + 5", 3), ("6/2", 3), ("9 - 4 - 2", 3),
-        ("max(1, 2, n)", 4), ("min(n, 3)", 3), ("if n == 4 then 5 else 1/0", 5), ("if n > 4 then 5 else 6", 6),
-        ("if w == fancy then 1 else 2", 2), ("(1/3 + 2/3) * 5", 5), ("0.1 * 30", 3), ("1**10**9", 1),
-        ("(-1)**(10**9 + 1) + 2", 1), ("2**-1 * 8", 4),
-    ],
-)  # fmt: skip
+ARITHMETIC = {
+    "2 + 3*4": 14,
+    "7 // 2": 3,
+    "7 % 4": 3,
+    "2**3**2": 512,
+    "-2 + 5": 3,
+    "6/2": 3,
+    "9 - 4 - 2": 3,
+    "max(1, 2, n)": 4,
+    "min(n, 3)": 3,
+    "if n == 4 then 5 else 1/0": 5,
+    "if n > 4 then 5 else 6": 6,
+    "if w == valid then 1 else 2": 2,
+    "(1/3 + 2/3) * 5": 5,
+    "0.1 * 30": 3,
+    "1**10**9": 1,
+    "(-1)**(10**9 + 1) + 2": 1,
+    "2**-1 * 8": 4,
+}
+
+
+@pytest.mark.parametrize(("expression", "units"), ARITHMETIC.items())
 def test_arithmetic_is_exact(expression: str, units: int) -> None:
-    expression = expression.replace("fancy", "valid")
-    found = graph(
-        f"let w = {w}\n v -> dense({expression.replace('fancy', 'valid')}) -> output y", parameters="n = 4"
-    )
+    body = f"let w = if n == 4 then same else valid\n v -> dense({expression}) -> output y"
+    found = graph(body, parameters="n = 4")
     assert found.nodes[-1].result.type.shape == (units,)
 
 

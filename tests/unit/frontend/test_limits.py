@@ -73,7 +73,7 @@ def test_random_programs(text: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_mutated_examples(name: str) -> None:
-    """Seeded, so that a failure can be repeated: delete, double, swap or replace a few characters or words."""
+    """Seeded, so that a failure can be repeated: delete, double or replace a few characters."""
     rng = random.Random(name)
     for _ in range(25):
         text = EXAMPLES[name]
