@@ -152,7 +152,7 @@ _SHARED: Final = re.compile(r"(\d+) bytes smem")
 def parse_reports(log: str) -> tuple[KernelReport, ...]:
     """Return what ``ptxas -v`` said about each kernel, in the order of its text."""
     starts = list(_ENTRY.finditer(log))
-    ends = [match.start() for match in starts[1:]] + [len(log)]
+    ends = [*(match.start() for match in starts[1:]), len(log)][: len(starts)]
     return tuple(
         _report(start[1], start[2], log[start.end() : end]) for start, end in zip(starts, ends, strict=True)
     )

@@ -23,7 +23,7 @@ from bnncc.toolchain.cuda_compiler import (
 
 _SUCCESS: Final = 0
 _INVALID_OPTION: Final = 5
-_WARNING: Final = re.compile(r": warning[ :#]")
+_WARNING: Final = re.compile(r"\bwarning\s*[:#]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

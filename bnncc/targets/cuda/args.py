@@ -67,6 +67,7 @@ class XnorConvArgs(WindowArgs):
     """A binary convolution, tile by tile."""
 
     template: ClassVar[str] = "cuda/xnor_conv.cu.j2"
+    tables: str
     planes: int
     groups: int
     tile: Tile
@@ -74,6 +75,12 @@ class XnorConvArgs(WindowArgs):
     x_layout: str
     x_step: int
     store: StoreArgs
+
+    @property
+    def x_index(self) -> str:
+        """Return the place of a vector in its image, in C."""
+        index = "(in_plane * H + in_y) * W + in_x"
+        return index if self.x_step == 1 else f"({index}) * {self.x_step}"
 
     @property
     def threads(self) -> int:
@@ -87,8 +94,9 @@ class XnorConvArgs(WindowArgs):
 
     @property
     def unroll_taps(self) -> str:
-        """Return the pragma for the loop over a row of taps."""
-        return "#pragma unroll" if self.kernel_w <= 7 else "#pragma unroll 1"
+        """Return the pragma for the loop over a row of taps; many sums leave no registers for it."""
+        is_small = self.kernel_w <= 7 and self.tile.pixels_per_thread <= 4
+        return "#pragma unroll" if is_small else "#pragma unroll 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +120,7 @@ class IntegerConvArgs(WindowArgs):
     """A convolution of bytes with signs, tile by tile."""
 
     template: ClassVar[str] = "cuda/integer_conv.cu.j2"
+    tables: str
     channels: int
     quads: int
     staged_quads: int
@@ -176,6 +185,7 @@ class ValueMapArgs:
     template: ClassVar[str] = "cuda/value_map.cu.j2"
     comment: str
     name: str
+    tables: str
     parameters: str
     blocks: int
     count: int
@@ -198,6 +208,7 @@ class SignMapArgs:
     template: ClassVar[str] = "cuda/sign_map.cu.j2"
     comment: str
     name: str
+    tables: str
     parameters: str
     blocks: int
     vectors: int

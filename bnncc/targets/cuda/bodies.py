@@ -61,7 +61,7 @@ def word_body(program: KernelProgram, node: bit.FlipSigns | bit.MaxPool2d | bit.
 
 
 def sign_body(  # noqa: PLR0911 -- one branch an operation
-    program: KernelProgram, node: KernelOp, name: str
+    program: KernelProgram, node: KernelOp, tables: str
 ) -> Body:
     """Return the truth value of one sign, at ``channel`` and ``pixel`` of ``image``."""
     match node:
@@ -69,7 +69,7 @@ def sign_body(  # noqa: PLR0911 -- one branch an operation
             return Body(operands=(("x", x),), result=f"{_read(x, 'x')} >= 0")
         case bit.Threshold(x=x, bounds=bounds, flips=flips, border=border):
             constants = [constant("bounds", "int", program, bounds)]
-            result = f"{_read(x, 'x')} >= bounds[{_table_row(border, x, name)}channel]"
+            result = f"{_read(x, 'x')} >= bounds[{_table_row(border, x, tables)}channel]"
             if flips is not None:
                 constants.append(constant("flips", "unsigned char", program, flips))
                 result = f"({result}) != (flips[channel] != 0)"
@@ -91,14 +91,14 @@ def sign_body(  # noqa: PLR0911 -- one branch an operation
 
 
 def number_body(  # noqa: PLR0911 -- one branch an operation
-    program: KernelProgram, node: KernelOp, name: str
+    program: KernelProgram, node: KernelOp, tables: str
 ) -> Body:
     """Return the value of one number, at ``channel`` and ``pixel`` of ``image``."""
     match node:
-        case bit.BorderAffine(x=x, multiply=multiply, table=table, border=border):
-            result = f"{multiply} * {_number(x, 'x')} + table[{_table_row(border, x, name)}channel]"
-            tables = (constant("table", "int", program, table),)
-            return Body(operands=(("x", x),), constants=tables, result=result, border=_used(border))
+        case bit.BorderAffine(x=x, multiply=multiply, border=border):
+            result = f"{multiply} * {_number(x, 'x')} + table[{_table_row(border, x, tables)}channel]"
+            table = (constant("table", "int", program, node.table),)
+            return Body(operands=(("x", x),), constants=table, result=result, border=_used(border))
         case bit.Affine(x=x, scale=scale, shift=shift):
             number = _number(x, "x") if x.type.elem is Elem.F32 else f"__int2float_rn({_number(x, 'x')})"
             return Body(
@@ -150,12 +150,12 @@ def _read(value: Value, name: str, channel: str = "channel", pixel: str = "pixel
     return f"({element} > 0)" if tensor.elem is Elem.SIGN else element
 
 
-def _table_row(border: Border | None, x: Value, name: str) -> str:
+def _table_row(border: Border | None, x: Value, tables: str) -> str:
     """Return the start of the pixel's row in a border table, as a summand."""
     if _used(border) is None:
         return ""
     width = x.type.spatial[1]
-    return f"({name}_row[pixel / {width}] + {name}_column[pixel % {width}]) * {x.type.channels} + "
+    return f"({tables}_row[pixel / {width}] + {tables}_column[pixel % {width}]) * {x.type.channels} + "
 
 
 def _used(border: Border | None) -> Border | None:

@@ -19,6 +19,7 @@ from bnncc.targets.cuda.plan import (
     declarations,
     packed_form,
     reads,
+    table_name,
     writes,
 )
 from bnncc.targets.cuda.store import border_columns, border_rows
@@ -74,16 +75,17 @@ def _word_map(
 
 
 def _sign_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPlan:
-    result = node.result.type
+    result, tables = node.result.type, table_name(program, name)
     form: PackedForm = packed_form(result)
     pixels = result.spatial[0] * result.spatial[1]
-    body = sign_body(program, node, name)
+    body = sign_body(program, node, tables)
     place = _used_places(body, {"pixel": f"vector % {pixels}"})
     parameters = (*_operands(body), *body.constants, writes("unsigned", node.result))
     geometry = launch.map_geometry(form.vectors * PLANE_BITS)
     template_args = args.SignMapArgs(
         comment=_comment(program, node, "a thread makes a sign, a warp's ballot a word", geometry),
         name=name,
+        tables=tables,
         parameters=declarations(parameters),
         blocks=geometry.blocks_per_step,
         vectors=form.vectors,
@@ -102,14 +104,14 @@ def _sign_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPla
 
 
 def _value_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPlan:
-    result = node.result.type
+    result, tables = node.result.type, table_name(program, name)
     c_type = C_TYPES[result.elem]
     pixels = result.spatial[0] * result.spatial[1]
     if result.elem is Elem.SIGN:
-        body = sign_body(program, node, name)
+        body = sign_body(program, node, tables)
         last = f"const {c_type} value = {body.result} ? 1 : -1;"
     else:
-        body = number_body(program, node, name)
+        body = number_body(program, node, tables)
         last = f"const {c_type} value = {body.result};"
     place = _used_places(body, {"channel": f"i / {pixels}", "pixel": f"i % {pixels}"})
     parameters = (*_operands(body), *body.constants, writes(c_type, node.result))
@@ -117,6 +119,7 @@ def _value_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPl
     template_args = args.ValueMapArgs(
         comment=_comment(program, node, "a thread makes a value", geometry),
         name=name,
+        tables=tables,
         parameters=declarations(parameters),
         blocks=geometry.blocks_per_step,
         count=result.count,

@@ -17,6 +17,10 @@ ROW_PARTIAL_BYTES: Final = ROW_IMAGES * ROW_THREADS * 4
 SHARED_LIMIT_BYTES: Final = 40 * 1024
 """Below the 48 KiB of static shared memory that every architecture gives a block."""
 MAX_WARPS: Final = 8
+RESIDENT_THREADS: Final = 640
+"""Threads that should fit one multiprocessor; the assembler may use about 100 registers a thread then."""
+MAX_RESIDENT_BLOCKS: Final = 16
+"""Of one multiprocessor, on the architecture that holds fewest (sm_75, sm_86)."""
 BUSY_BLOCKS: Final = 128
 """Blocks an image from which a large GPU is busy with batch 1."""
 _TILES: Final = ((8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 2), (1, 1))
@@ -104,6 +108,11 @@ class Tile:
     def threads(self) -> int:
         """Return the threads of the block."""
         return self.warps * WARP
+
+    @property
+    def resident_blocks(self) -> int:
+        """Return the blocks that one multiprocessor should hold at the same time."""
+        return min(MAX_RESIDENT_BLOCKS, max(1, RESIDENT_THREADS // self.threads))
 
     @property
     def patch_pixels(self) -> int:

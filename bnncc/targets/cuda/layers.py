@@ -19,6 +19,7 @@ from bnncc.targets.cuda.plan import (
     declarations,
     packed_form,
     reads,
+    table_name,
     writes,
 )
 from bnncc.targets.cuda.store import group_count, store_args, store_parameters, stored_groups
@@ -72,6 +73,7 @@ def _xnor_conv(
     template_args = args.XnorConvArgs(
         comment=_comment(program, node, _tile_lines("popc", tile), geometry),
         name=name,
+        tables=table_name(program, name),
         parameters=declarations(parameters),
         height=height,
         width=width,
@@ -135,6 +137,7 @@ def _integer_conv(
     template_args = args.IntegerConvArgs(
         comment=_comment(program, node, _tile_lines("dp4a", tile), geometry),
         name=name,
+        tables=table_name(program, name),
         parameters=declarations(parameters),
         height=height,
         width=width,

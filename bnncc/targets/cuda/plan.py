@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from bnncc.codegen.ctext import c_identifier
 from bnncc.codegen.render import TemplateArgs
 from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.types import ConstRef, Elem, Layout, TensorType, Value
@@ -87,6 +88,16 @@ def constant(name: str, c_type: str, program: KernelProgram, ref: ConstRef) -> P
 def declarations(parameters: tuple[Parameter, ...]) -> str:
     """Return the parameter list of the kernel."""
     return ",\n    ".join(parameter.declaration for parameter in parameters)
+
+
+def table_name(program: KernelProgram, name: str) -> str:
+    """Return the start of the names of a kernel's tables: the kernel's name without the network's."""
+    return name.removeprefix(kernel_prefix(program))
+
+
+def kernel_prefix(program: KernelProgram) -> str:
+    """Return what every kernel name of the network starts with."""
+    return f"bnncc_{c_identifier(program.graph.name)}_"
 
 
 def ceil_div(a: int, b: int) -> int:

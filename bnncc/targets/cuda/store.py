@@ -61,16 +61,6 @@ class StoreArgs:
         return self.pool.kernel[1]
 
     @property
-    def pool_stride_h(self) -> int:
-        """Return the pool's step along rows."""
-        return self.pool.stride[0]
-
-    @property
-    def pool_stride_w(self) -> int:
-        """Return the pool's step along columns."""
-        return self.pool.stride[1]
-
-    @property
     def pool_row(self) -> str:
         """Return the row of sums that ``pool_y`` of result ``row`` looks at, in C."""
         return f"{_times('row', self.pool.stride[0])} + {_times('pool_y', self.pool.dilation[0])}"
@@ -81,14 +71,14 @@ class StoreArgs:
         return f"{_times('column', self.pool.stride[1])} + {_times('pool_x', self.pool.dilation[1])}"
 
     @property
-    def pool_top(self) -> int:
-        """Return the rows that the pool adds above."""
-        return self.pool.padding[0]
+    def pool_start_y(self) -> str:
+        """Return the first row of sums of a tile, in C."""
+        return _minus(_times("out_y", self.pool.stride[0]), self.pool.padding[0])
 
     @property
-    def pool_left(self) -> int:
-        """Return the columns that the pool adds on the left."""
-        return self.pool.padding[1]
+    def pool_start_x(self) -> str:
+        """Return the first column of sums of a tile, in C."""
+        return _minus(_times("out_x", self.pool.stride[1]), self.pool.padding[1])
 
 
 def store_args(layer: XnorLayer | IntegerLayer) -> StoreArgs:
@@ -182,6 +172,10 @@ def result_text(tensor: TensorType) -> str:
 
 def _times(name: str, factor: int) -> str:
     return name if factor == 1 else f"{name} * {factor}"
+
+
+def _minus(place: str, offset: int) -> str:
+    return place if offset == 0 else f"{place} - {offset}"
 
 
 def _word(layer: XnorLayer | IntegerLayer) -> str:

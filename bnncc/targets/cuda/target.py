@@ -27,7 +27,7 @@ from bnncc.targets.cuda.artifact import CudaArtifact, Launch
 from bnncc.targets.cuda.describe import origin_text, traffic_of
 from bnncc.targets.cuda.elementwise import element_plan
 from bnncc.targets.cuda.layers import float_plan, integer_plan, xnor_plan
-from bnncc.targets.cuda.plan import KernelPlan
+from bnncc.targets.cuda.plan import KernelPlan, kernel_prefix
 from bnncc.targets.target import SourceFile
 
 STORAGE = StorageForm(
@@ -128,7 +128,7 @@ def kernel_names(program: KernelProgram) -> tuple[str, ...]:
     """Return the name of each node's kernel, ``bnncc_<network>_<value>``, all different."""
     names: list[str] = []
     for node in program.graph.nodes:
-        base = f"bnncc_{c_identifier(program.graph.name)}_{c_identifier(node.result.name)}"
+        base = f"{kernel_prefix(program)}{c_identifier(node.result.name)}"
         name, copy = base, 1
         while name in names:
             copy += 1
