@@ -97,6 +97,31 @@ def conv_first_negative_pool() -> NnGraph:
     return net.output(net.batch_norm(net.dense(net.flatten(y), 4))).build()
 
 
+def conv_first_negative_ties() -> NnGraph:
+    """Sums that fall on the thresholds exactly, turned round by the normalize."""
+    net = Network("conv_first_negative_ties")
+    x = net.normalize(net.input(Elem.U8, 1, 6, 6), Fraction(-1), Fraction(3))
+    y = net.sign(net.batch_norm(net.conv(x, 64, square(1)), kind="ties", spread=60))
+    return net.output(net.conv(y, 3, square(6)), "sums").build()
+
+
+def padded_pool_before_norm() -> NnGraph:
+    """Thresholds per pixel after a pool with padding."""
+    net = Network("padded_pool_before_norm")
+    window = Window(kernel=(2, 3), stride=(2, 3), padding=(1, 1, 0, 2))
+    y = net.pool(net.conv(net.input(Elem.SIGN, 9, 7, 8), 6, SAME3), window)
+    y = net.sign(net.batch_norm(net.flatten(y), spread=4))
+    return net.output(net.dense(y, 4), "sums").build()
+
+
+def shared_pool() -> NnGraph:
+    """Pooled sums read twice: they are stored."""
+    net = Network("shared_pool")
+    s = net.pool(net.conv(net.input(Elem.SIGN, 9, 6, 6), 6, SAME3))
+    y = net.add(s, net.conv(net.sign(net.batch_norm(s, spread=4)), 6, SAME3))
+    return net.output(net.sign(net.batch_norm(y, spread=4)), "bits").build()
+
+
 def conv_no_normalize() -> NnGraph:
     net = Network("conv_no_normalize")
     x = net.input(Elem.U8, 2, 6, 6)
@@ -309,7 +334,8 @@ _MAKERS: Final[tuple[Callable[[], NnGraph], ...]] = (
     lambda: conv_first("conv_first_negative", Fraction(-2, 255), Fraction(1), -1),
     lambda: conv_first("conv_first_mean_std", *_MEAN_STD, 0),
     lambda: conv_first("conv_first_unit", Fraction(1), Fraction(0), 1),
-    conv_first_pooled, conv_pool_after_norm, conv_first_negative_pool, conv_no_normalize, conv_i8,
+    conv_first_pooled, conv_pool_after_norm, conv_first_negative_pool, conv_first_negative_ties,
+    padded_pool_before_norm, shared_pool, conv_no_normalize, conv_i8,
     one_bit_input, one_bit_input_negative, batch_norm_input, flatten_before_norm,
     flatten_before_norm_positive, flatten_input, pooled_input, pooled_negative_input, shortcut_sums,
     shortcut_real, two_inputs_two_outputs, concat_real, shared_sum, binary_connect, real_weights,

@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from bnncc.diagnostics import NOWHERE, Position, Source, Span
 from bnncc.ir import nn
+from bnncc.ir.bit import BitGraph
 from bnncc.ir.graph import Graph, Output, digest_of, freeze
 from bnncc.ir.infer import infer_nn
+from bnncc.ir.reference import to_f32, trace_bit
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from bnncc.ir.window import Window
 
@@ -173,6 +175,14 @@ def sample_inputs(graph: Graph[Any], images: int = 3, seed: int = 7) -> dict[str
     return found
 
 
+def values_of(graph: BitGraph) -> dict[str, Array]:
+    """Return every value of a bit graph by name, for the sample inputs; real ones rounded."""
+    found: dict[str, Array] = {}
+    for value, result in trace_bit(graph, sample_inputs(graph)):
+        found[value.name] = to_f32(result) if value.type.elem is Elem.REAL else result
+    return found
+
+
 def unbound(graph: nn.NnGraph) -> tuple[nn.NnGraph, dict[str, Array]]:
     """Return the graph without weights, and the weights by name."""
     weights = {ref.name: graph.array(ref) for ref in graph.const_refs()}
@@ -186,4 +196,4 @@ def unbound(graph: nn.NnGraph) -> tuple[nn.NnGraph, dict[str, Array]]:
     return replace(graph, nodes=tuple(map(strip, graph.nodes)), constants={}), weights
 
 
-__all__ = ["NOWHERE", "Network", "sample_inputs", "square", "unbound"]
+__all__ = ["NOWHERE", "Network", "sample_inputs", "square", "unbound", "values_of"]

@@ -19,7 +19,7 @@ from bnncc.ir.window import Window
 from bnncc.passes.assign_layouts import AssignLayouts
 from bnncc.passes.lower_to_bits import LowerToBits
 from bnncc.passes.pipeline import BIT_PASSES
-from tests.networks import Network, sample_inputs
+from tests.networks import Network, sample_inputs, values_of
 
 small = st.integers(1, 3)
 fractions = st.builds(Fraction, st.integers(-300, 300).filter(bool), st.integers(1, 300))
@@ -125,5 +125,11 @@ def test_passes_keep_meaning(network: nn.NnGraph) -> None:
         for key, array in wanted.items():
             assert found[key].dtype == array.dtype, name
             np.testing.assert_array_equal(found[key], array, err_msg=name)
+        if transform is None:
+            continue
+        old = values_of(before)
+        for key, array in values_of(current).items():
+            if key in old:
+                np.testing.assert_array_equal(array, old[key], err_msg=f"{name}: {key}")
     assert verify_lowered(current) == ()
     assert parse_bit(print_graph(current), current.constants) == current

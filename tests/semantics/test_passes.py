@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnncc.ir.reference import evaluate_bit, evaluate_nn
+from bnncc.ir.reference import evaluate_bit, evaluate_nn, to_f32, trace_nn
 from bnncc.ir.text import parse_bit, parse_nn, print_graph
+from bnncc.ir.types import Elem, Value
 from bnncc.ir.verify import verify_bit, verify_lowered, verify_nn
 from bnncc.passes.eliminate_dead import EliminateDead
 from bnncc.passes.lower_to_bits import LowerToBits
 from tests.corpus import CORPUS, graph
-from tests.networks import sample_inputs
+from tests.networks import sample_inputs, values_of
 from tests.stages import LAYOUTS, PASSES, stages
 
 NAMES = [network.name for network in CORPUS]
@@ -24,6 +25,15 @@ STEPS = [f"{number:02}-{transform.name}" for number, transform in enumerate(PASS
 @cache
 def expected(name: str) -> dict[str, Any]:
     return evaluate_nn(graph(name), sample_inputs(graph(name)))
+
+
+@cache
+def values_before(name: str, step: int) -> dict[str, Any]:
+    return values_of(stages(name)[step].before)
+
+
+def is_real(value: Value) -> bool:
+    return value.type.elem is Elem.REAL
 
 
 def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -39,6 +49,11 @@ def test_lowering_keeps_meaning(name: str) -> None:
     assert verify_nn(graph(name)) == ()
     assert verify_bit(lowered) == ()
     assert_same(evaluate_bit(lowered, sample_inputs(lowered)), expected(name))
+    values = values_of(lowered)
+    for value, found in trace_nn(graph(name), sample_inputs(lowered)):
+        if value.name in values:
+            plain = to_f32(found) if is_real(value) else found
+            np.testing.assert_array_equal(values[value.name], plain, err_msg=value.name)
 
 
 @pytest.mark.parametrize("step", range(len(PASSES)), ids=STEPS)
@@ -49,6 +64,11 @@ def test_pipeline_keeps_meaning(name: str, step: int) -> None:
     if stage.after is stage.before:
         return
     assert_same(evaluate_bit(stage.after, sample_inputs(stage.after)), expected(name))
+    # Names keep their meaning, so a fault cannot hide behind signs that happen to be equal.
+    before = values_before(name, step)
+    for key, found in values_of(stage.after).items():
+        if key in before:
+            np.testing.assert_array_equal(found, before[key], err_msg=key)
 
 
 @pytest.mark.parametrize("transform", dict.fromkeys(PASSES), ids=lambda item: item.name)

@@ -34,7 +34,8 @@ FULLY_FUSED = {
     "conv_first": 3, "conv_first_negative": 3, "conv_first_mean_std": 3, "conv_first_unit": 3,
     "conv_first_pooled": 3, "conv_first_negative_pool": 2, "conv_i8": 2, "conv_no_normalize": 2,
     "flatten_before_norm": 2, "flatten_before_norm_positive": 2, "flatten_input": 2, "rectangular": 2,
-    "wide_dense": 3, "conv_pad0_c33_k5s1d1": 3, "conv_pad1_c65_k3s2d1": 3,
+    "wide_dense": 3, "padded_pool_before_norm": 2, "conv_first_negative_ties": 2,
+    "conv_pad0_c33_k5s1d1": 3, "conv_pad1_c65_k3s2d1": 3,
 }  # fmt: skip
 
 
