@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -17,14 +18,13 @@ from bnncc.codegen.package import NN_IR, REPORT, WEIGHTS, Package, make_package
 from bnncc.codegen.packed_weights import encode_weights
 from bnncc.diagnostics import Source, Span
 from bnncc.frontend.load import Elaborated, load_network, parse_overrides
-from bnncc.ir.bit import BitGraph
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.text import print_graph
 from bnncc.ir.types import Value
 from bnncc.passes.bind_weights import BindWeights
 from bnncc.passes.pipeline import lower_network
 from bnncc.runs import last_run
-from bnncc.runtime.builds import Built, build_c, build_cuda
+from bnncc.runtime.builds import Built, CBuild, CudaBuild, prepare_c, prepare_cuda
 from bnncc.targets.lowering import Observe, ignore
 from bnncc.weights import Weights, find_weights, given_weights, random_weights
 
@@ -107,15 +107,17 @@ def _choose_weights(graph: NnGraph, path: Path, options: CompileOptions) -> Weig
 
 
 def _build_all(bound: NnGraph, options: CompileOptions, observe: Observe) -> tuple[Built, ...]:
-    lowered: BitGraph = lower_network(bound, observe)
-    built: list[Built] = []
+    lowered = lower_network(bound, observe)
+    prepared: list[CBuild | CudaBuild] = []
     for name in options.targets:
         match name:
             case "c":
-                built.append(build_c(lowered, options.march, observe))
+                prepared.append(prepare_c(lowered, options.march, observe))
             case _:
-                built.append(build_cuda(lowered, options.archs, observe))
-    return tuple(built)
+                prepared.append(prepare_cuda(lowered, options.archs, observe))
+    # What is left is other programs' work: the compilers run side by side.
+    with ThreadPoolExecutor() as pool:
+        return tuple(pool.map(lambda item: item.build(), prepared))
 
 
 def _assemble(

@@ -90,8 +90,8 @@ def random_weights(graph: nn.NnGraph, seed: int) -> Weights:
 
 def _random_weight(ref: ConstRef, rng: np.random.Generator) -> Array:
     if ref.type.elem is Elem.SIGN:
-        signs: Array = np.where(rng.random(ref.type.shape) < 0.5, -1, 1).astype(np.int8)
-        return signs
+        bits: Array = rng.integers(0, 2, ref.type.shape, np.int8)
+        return 2 * bits - 1
     fan_in = max(1, ref.type.count // ref.type.channels)
     values: Array = rng.standard_normal(ref.type.shape) / np.sqrt(fan_in)
     return values.astype(np.float32)

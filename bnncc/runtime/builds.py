@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +24,7 @@ from bnncc.targets.cuda.artifact import CudaArtifact
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import Lowered, Observe, ignore, lower_for
 from bnncc.toolchain.build_cache import BuildCache
-from bnncc.toolchain.cuda_compiler import CudaCompiler, compile_cuda, known_arch
+from bnncc.toolchain.cuda_compiler import CudaCompiler, DeviceImage, ImageKind, compile_cuda, known_arch
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 
 DEFAULT_ARCHS: Final = ("sm_80", "sm_90a")
@@ -60,40 +62,110 @@ def emit_cuda(graph: BitGraph, observe: Observe = ignore) -> tuple[CudaArtifact,
     return target.emit(lowered.program), lowered.program
 
 
-def build_c(graph: BitGraph, march: str, observe: Observe = ignore) -> Built:
-    """Return the C target's part; without a C compiler it lacks the library."""
-    missing: list[str] = []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CBuild:
+    """A network as C, not compiled yet."""
+
+    lowered: Lowered
+    artifact: CArtifact
+    machine: CMachine
+    missing: tuple[str, ...]
+
+    def build(self) -> Built:
+        """Return the C target's part; without a C compiler it lacks the library."""
+        sources = {f"src/{item.name}": item.text.encode() for item in self.artifact.files}
+        binaries: dict[str, bytes] = {}
+        missing = list(self.missing)
+        try:
+            binaries[library_entry(self.machine)] = build_library(self.artifact).read_bytes()
+        except PlatformError as error:
+            missing.append(f"no library, only its source: {error}")
+        program = self.lowered.program
+        return Built(
+            info=TargetInfo(
+                name="c",
+                options={"march": self.machine.name, "form": self.machine.form.value},
+                sources=tuple(sources),
+                binaries=tuple(binaries),
+                missing=tuple(missing),
+            ),
+            entries={**sources, **binaries},
+            stages=_stages("c", self.lowered, sources),
+            report=tuple(
+                _row(program, kernel.value, kernel.symbol, str(kernel.span))
+                for kernel in self.artifact.kernels
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudaBuild:
+    """A network as CUDA, not compiled yet."""
+
+    lowered: Lowered
+    artifact: CudaArtifact
+    archs: tuple[str, ...]
+
+    def build(self) -> Built:
+        """Return the CUDA target's part; without a CUDA compiler it lacks PTX and cubins."""
+        sources = {f"src/{item.name}": item.text.encode() for item in self.artifact.files}
+        images: tuple[DeviceImage, ...] = ()
+        missing: list[str] = []
+        try:
+            images = _device_images(find_cuda_compiler(), self.artifact, self.archs)
+        except PlatformError as error:
+            missing.append(f"no PTX and cubins for {', '.join(self.archs)}, only the source: {error}")
+        binaries = {f"{image.kind}/{image.arch}.{image.kind}": image.data for image in images}
+        return Built(
+            info=TargetInfo(
+                name="cuda",
+                options={"arch": ",".join(self.archs)},
+                sources=tuple(sources),
+                binaries=tuple(binaries),
+                missing=tuple(missing),
+            ),
+            entries={**sources, **binaries},
+            stages=_stages("cuda", self.lowered, sources),
+            report=tuple(
+                {
+                    **_row(self.lowered.program, launch.node, launch.kernel, launch.origin),
+                    "threads": launch.geometry.threads,
+                    "archs": _resources(images, launch.kernel),
+                }
+                for launch in self.artifact.launches
+            ),
+        )
+
+
+def prepare_c(graph: BitGraph, march: str, observe: Observe = ignore) -> CBuild:
+    """Return a lowered network as C for the machine called ``march``.
+
+    Raises:
+        PlatformError: there is no machine of that name.
+    """
+    missing: tuple[str, ...] = ()
     try:
         machine = machine_named(march)
     except PlatformError as error:
         if march != NATIVE:
             raise
-        missing.append(f"the C is for any machine, since this one cannot be asked: {error}")
+        missing = (f"the C is for any machine, since this one cannot be asked: {error}",)
         machine = MACHINES["generic"]
     target = CTarget.for_machine(machine)
     lowered = lower_for(graph, target, observe)
-    artifact = target.emit(lowered.program)
-    sources = {f"src/{item.name}": item.text.encode() for item in artifact.files}
-    binaries: dict[str, bytes] = {}
-    try:
-        binaries[library_entry(machine)] = build_library(artifact).read_bytes()
-    except PlatformError as error:
-        missing.append(f"no library, only its source: {error}")
-    return Built(
-        info=TargetInfo(
-            name="c",
-            options={"march": machine.name, "form": machine.form.value},
-            sources=tuple(sources),
-            binaries=tuple(binaries),
-            missing=tuple(missing),
-        ),
-        entries={**sources, **binaries},
-        stages=_stages("c", lowered, sources),
-        report=tuple(
-            _row(lowered.program, kernel.value, kernel.symbol, str(kernel.span))
-            for kernel in artifact.kernels
-        ),
-    )
+    return CBuild(lowered=lowered, artifact=target.emit(lowered.program), machine=machine, missing=missing)
+
+
+def prepare_cuda(graph: BitGraph, archs: tuple[str, ...] | None, observe: Observe = ignore) -> CudaBuild:
+    """Return a lowered network as CUDA for the architectures ``archs`` (None: `DEFAULT_ARCHS`).
+
+    Raises:
+        PlatformError: an architecture is unknown.
+    """
+    wanted = tuple(dict.fromkeys(known_arch(arch) for arch in archs or DEFAULT_ARCHS))
+    target = CudaTarget()
+    lowered = lower_for(graph, target, observe)
+    return CudaBuild(lowered=lowered, artifact=target.emit(lowered.program), archs=wanted)
 
 
 def library_entry(machine: CMachine) -> str:
@@ -101,63 +173,34 @@ def library_entry(machine: CMachine) -> str:
     return f"bin/{platform.system().lower()}-{platform.machine().lower()}-{machine.name}.so"
 
 
-def build_cuda(graph: BitGraph, archs: tuple[str, ...] | None, observe: Observe = ignore) -> Built:
-    """Return the CUDA target's part; without a CUDA compiler it lacks PTX and cubins.
-
-    Raises:
-        PlatformError: an architecture of ``archs`` is unknown.
-    """
-    wanted = tuple(known_arch(arch) for arch in archs or DEFAULT_ARCHS)
-    target = CudaTarget()
-    lowered = lower_for(graph, target, observe)
-    artifact = target.emit(lowered.program)
-    sources = {f"src/{item.name}": item.text.encode() for item in artifact.files}
-    binaries: dict[str, bytes] = {}
-    missing: list[str] = []
-    reports: dict[str, dict[str, Any]] = {launch.kernel: {} for launch in artifact.launches}
-    try:
-        compiler = find_cuda_compiler()
-        for arch in wanted:
-            binaries |= _device_images(compiler, artifact, arch, reports)
-    except PlatformError as error:
-        missing.append(f"no PTX and cubins for {', '.join(wanted)}, only the source: {error}")
-    rows = tuple(
-        {
-            **_row(lowered.program, launch.node, launch.kernel, launch.origin),
-            "threads": launch.geometry.threads,
-            "archs": reports[launch.kernel],
-        }
-        for launch in artifact.launches
-    )
-    return Built(
-        info=TargetInfo(
-            name="cuda",
-            options={"arch": ",".join(wanted)},
-            sources=tuple(sources),
-            binaries=tuple(binaries),
-            missing=tuple(missing),
-        ),
-        entries={**sources, **binaries},
-        stages=_stages("cuda", lowered, sources),
-        report=rows,
-    )
-
-
 def _device_images(
-    compiler: CudaCompiler, artifact: CudaArtifact, arch: str, reports: dict[str, dict[str, Any]]
-) -> dict[str, bytes]:
+    compiler: CudaCompiler, artifact: CudaArtifact, archs: tuple[str, ...]
+) -> tuple[DeviceImage, ...]:
+    """Return PTX and machine code for each architecture; compilers run side by side."""
     cache = BuildCache.default()
-    source = artifact.source.text
-    ptx = compile_cuda(compiler, source, arch, "ptx", cache=cache)
-    cubin = compile_cuda(compiler, source, arch, "cubin", cache=cache)
-    for report in cubin.reports:
-        reports[report.kernel][arch] = {
+
+    def made(wanted: tuple[str, ImageKind]) -> DeviceImage:
+        arch, kind = wanted
+        return compile_cuda(compiler, artifact.source.text, arch, kind, cache=cache)
+
+    kinds: tuple[ImageKind, ...] = ("ptx", "cubin")
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return tuple(pool.map(made, [(arch, kind) for arch in archs for kind in kinds]))
+
+
+def _resources(images: tuple[DeviceImage, ...], kernel: str) -> dict[str, dict[str, int]]:
+    """Return what the assembler said about ``kernel``, by architecture."""
+    return {
+        report.arch: {
             "registers": report.registers,
             "shared_bytes": report.shared_bytes,
             "stack_bytes": report.stack_bytes,
             "spill_bytes": report.spill_store_bytes + report.spill_load_bytes,
         }
-    return {f"ptx/{arch}.ptx": ptx.data, f"cubin/{arch}.cubin": cubin.data}
+        for image in images
+        for report in image.reports
+        if report.kernel == kernel
+    }
 
 
 def _row(program: KernelProgram, value: str, kernel: str, origin: str) -> dict[str, Any]:
