@@ -1,20 +1,13 @@
-"""The pages in ``docs/errors``, written from the docstrings of the catalogue.
-
-``python -m bnncc.frontend.error_pages`` writes them anew.
-"""
+"""The page of each situation, made from the docstring of its class: what, why, example, fix."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from bnncc._files import write_atomically
-from bnncc.diagnostics import Diagnostic
-from bnncc.frontend.errors.catalogue import CATALOGUE
+from bnncc.diagnostics.diagnostic import Diagnostic
 
 _SECTIONS: Final = ("Why", "Example", "Fix")
 
@@ -63,21 +56,9 @@ def page_of(situation: type[Diagnostic]) -> ErrorPage:
     )
 
 
-def pages() -> dict[str, str]:
-    """Return the text of every page by its file name, with an index."""
-    found = {f"{page.code}.md": page.markdown() for page in map(page_of, CATALOGUE)}
-    rows = [f"- [{page.code}]({page.code}.md): {page.summary}" for page in map(page_of, CATALOGUE)]
-    found["README.md"] = "# Errors\n\nEvery error has a code, and a page here.\n\n" + "\n".join(rows) + "\n"
-    return found
-
-
-def main() -> None:
-    """Write the pages to ``docs/errors`` of this checkout."""
-    folder = Path(__file__).resolve().parents[2] / "docs" / "errors"
-    for name, text in pages().items():
-        write_atomically(folder / name, text)
-    sys.stdout.write(f"{folder}: {len(pages())} pages\n")
-
-
-if __name__ == "__main__":
-    main()
+def pages(situations: Iterable[type[Diagnostic]]) -> dict[str, str]:
+    """Return the text of the page of each situation by its file name, and an index."""
+    found = [page_of(situation) for situation in sorted(situations, key=lambda situation: situation.code)]
+    rows = (f"- [{page.code}]({page.code}.md): {page.summary}\n" for page in found)
+    index = "# Errors\n\nEvery error has a code, and a page here.\n\n" + "".join(rows)
+    return {"README.md": index} | {f"{page.code}.md": page.markdown() for page in found}
