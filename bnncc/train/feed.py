@@ -66,8 +66,13 @@ def make_feed(
     seed: int,
     device: torch.device,
 ) -> Feed:
-    """Return the feed of ``split``; a batch larger than the set is the whole set."""
+    """Return the feed of ``split``; a batch larger than the set is the whole set.
+
+    Vectors (images of one pixel) have nowhere to move: ``augment`` leaves them as they are.
+    """
     height, width = split.images.shape[2:]
+    if height * width == 1:
+        augment = ()
     maps = tuple(PixelMaps(pixel_maps(clause, height, width).indices.to(device)) for clause in augment)
     return Feed(
         images=torch.tensor(split.images, device=device),
