@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from bnncc._version import __version__
+
 if TYPE_CHECKING:
     from bnncc.api import Model, Trained, compile, load, train  # noqa: A004 - the API's verb
     from bnncc.codegen.package import Package
     from bnncc.diagnostics import BnnccError
     from bnncc.runtime.session import Session
-
-__version__: Final = "0.1.0"
 
 __all__ = ["BnnccError", "Model", "Package", "Session", "Trained", "__version__", "compile", "load", "train"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy.typing as npt
 
-from bnncc import __version__
+from bnncc._version import __version__
 from bnncc.codegen.manifest import Manifest, PortInfo, SourceInfo
 from bnncc.codegen.package import NN_IR, REPORT, WEIGHTS, Package, make_package
 from bnncc.codegen.packed_weights import encode_weights

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from bnncc import __version__
+from bnncc._version import __version__
 from bnncc.cli.options import Json
 from bnncc.cli.talk import emit, emit_json, out
 from bnncc.diagnostics import PlatformError

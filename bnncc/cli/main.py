@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from bnncc import __version__
+from bnncc._version import __version__
 from bnncc.cli.options import DiagnosticsFormat
 from bnncc.cli.talk import fail, say, show_compile_error
 from bnncc.diagnostics import BnnccError, CompileError, InternalError

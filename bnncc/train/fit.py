@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bnncc import __version__
 from bnncc._files import write_atomically
+from bnncc._version import __version__
 from bnncc.data import Dataset, Split, split_off
 from bnncc.diagnostics import DataError
 from bnncc.ir.nn import NnGraph

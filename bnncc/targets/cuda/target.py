@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, assert_never
 
-from bnncc import __version__
 from bnncc._resources import resource_dir
+from bnncc._version import __version__
 from bnncc.codegen.ctext import c_comment, c_identifier
 from bnncc.codegen.render import render
 from bnncc.diagnostics import Diagnostic
