@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Generic, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from bnncc.diagnostics import NOWHERE, Span
 from bnncc.ir.types import ConstRef, Value
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array: TypeAlias = npt.NDArray[Any]
+else:
+    # NumPy takes a tenth of a second to import, and reading a source needs none of it.
+    Array = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,8 @@ def _refs_inside(item: object) -> Iterator[ConstRef]:
 
 def freeze(array: Array) -> Array:
     """Return a contiguous, read-only copy of ``array``."""
+    import numpy as np
+
     copy = np.array(array, order="C", copy=True)
     copy.setflags(write=False)
     return copy
@@ -114,6 +119,8 @@ def freeze(array: Array) -> Array:
 
 def digest_of(array: Array) -> str:
     """Return the identity of a constant: a hash of its dtype, shape and bytes."""
+    import numpy as np
+
     hasher = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     hasher.update(np.ascontiguousarray(array).tobytes())
     return hasher.hexdigest()[:32]
