@@ -28,7 +28,7 @@ class BnnModule(nn.Module):
 
     In ``train()`` it is ordinary differentiable PyTorch. In ``eval()`` it takes the decisions of inference:
     its outputs equal those of `bnncc.ir.reference.evaluate_nn`, bit for bit, in every network whose sums are
-    of integers. Where sums of real numbers occur (`is_exact` of the graph is False), torch adds in another
+    of integers. Where real numbers are summed (float weights, or real activations), torch adds in another
     order than the reference, and scores agree to about ``K * 2^-24`` of their size.
 
     Args:

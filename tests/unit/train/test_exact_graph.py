@@ -8,9 +8,13 @@ import torch
 
 from bnncc.diagnostics import DataError
 from bnncc.ir.reference import evaluate_nn
+from bnncc.runtime.random_inputs import random_inputs
 from bnncc.train.module import BnnModule, fit_images
+from tests.corpus import CORPUS
 
 from . import nets
+
+MIXED = ("binary_connect", "real_weights", "real_weights_on_pixels", "real_input", "norm_of_norm")
 
 
 def pixels(graph, count=40, seed=5):
@@ -26,6 +30,20 @@ def test_eval_equals_the_reference(graph):
     found = module(torch.from_numpy(images))
     for output, array in zip(expected, found, strict=True):
         np.testing.assert_array_equal(array.numpy(), expected[output])
+
+
+@pytest.mark.parametrize("graph", CORPUS, ids=lambda g: g.name)
+def test_eval_equals_the_reference_on_the_corpus(graph):
+    inputs = random_inputs(graph, 20, seed=3)
+    expected = evaluate_nn(graph, inputs)
+    arrays = [torch.from_numpy(inputs[value.name]) for value in graph.inputs]
+    found = dict(zip(expected, BnnModule(graph).eval()(*arrays), strict=True))
+    for name, array in found.items():
+        if graph.name in MIXED:
+            # Sums of floats in another order: a few roundings of the largest value.
+            assert np.abs(array.numpy() - expected[name]).max() <= 1e-4 * (1 + np.abs(expected[name]).max())
+        else:
+            np.testing.assert_array_equal(array.numpy(), expected[name])
 
 
 def test_scores_come_in_batches_of_any_size():
