@@ -102,12 +102,12 @@ def test_importing_bnncc_imports_nothing_else(folder) -> None:
     assert _process(code=code).stdout == "[]\n"
 
 
-def test_checking_imports_neither_rich_nor_lark(folder) -> None:
+def test_checking_imports_nothing_that_it_does_not_need(folder) -> None:
     code = (
         "import sys; from bnncc.cli.main import main\n"
         "sys.argv = ['bnncc', 'check', 'tiny.bnn']\n"
         "try: main()\n"
-        "except SystemExit: print(sorted({'rich', 'lark', 'jinja2', 'safetensors'} & set(sys.modules)))"
+        "except SystemExit: print(sorted({'rich', 'lark', 'jinja2', 'safetensors', 'numpy'} & set(sys.modules)))"
     )
     assert _process(code=code).stdout == "[]\n"
 
