@@ -1,0 +1,216 @@
+"""Tests of ``bnncc.runtime.cuda`` on real PyCUDA and the fake driver; `test_cuda_runtime` starts them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bnncc.diagnostics import DataError, PlatformError
+from bnncc.ir.reference.program import run_program
+from bnncc.runtime import cuda
+from bnncc.runtime.cuda import CudaSession, list_devices
+from bnncc.targets.cuda.target import CudaTarget
+from bnncc.toolchain.build_cache import BuildCache
+from bnncc.toolchain.cuda_compiler import DeviceImage, compile_cuda
+from bnncc.toolchain.find_cuda import find_cuda_compiler
+from tests.codegen.cuda.layer_groups import conv_stores, dense_chain, integer_dense
+from tests.cuda_programs import inputs_of
+from tests.fake_driver.driver import ILLEGAL_ADDRESS, OUT_OF_MEMORY, FakeDriver
+
+
+@pytest.fixture(scope="module")
+def fake():
+    return FakeDriver()
+
+
+@pytest.fixture
+def session(fake):
+    fake.errors.clear()
+    fake.faults.clear()
+    fake.set("fake_device_count", 1)
+    fake.set("fake_capability", 80)
+    with CudaSession() as opened:
+        yield opened
+    fake.errors.clear()
+
+
+def images_of(artifact, fake, arch="sm_80"):
+    compiler, cache = find_cuda_compiler("nvrtc"), BuildCache.default()
+    ptx, cubin = (
+        compile_cuda(compiler, artifact.source.text, arch, kind, cache=cache) for kind in ("ptx", "cubin")
+    )
+    fake.register(cubin.data, ptx.data)
+    return ptx, cubin
+
+
+def loaded(session, fake, make, **options):
+    program = make()
+    artifact = CudaTarget().emit(program)
+    return program, session.load(artifact, program.blob(), images_of(artifact, fake), **options)
+
+
+@pytest.mark.parametrize("make", [conv_stores, dense_chain, integer_dense], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("poison", [None, 0xA5])
+def test_run_equals_the_reference(session, fake, make, poison):
+    program, executable = loaded(session, fake, make, poison=poison)
+    for images in (3, 9, 1):
+        inputs = inputs_of(program, images, seed=images)
+        expected = run_program(program, inputs)
+        for name, array in executable.run(inputs).items():
+            assert array.dtype == expected[name].dtype
+            np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    executable.close()
+    assert not fake.faults
+
+
+def test_ptx_alone_is_enough(session, fake):
+    program = dense_chain()
+    artifact = CudaTarget().emit(program)
+    executable = session.load(artifact, program.blob(), images_of(artifact, fake)[:1])
+    inputs = inputs_of(program, 2)
+    np.testing.assert_array_equal(executable.run(inputs)["scores"], run_program(program, inputs)["scores"])
+    executable.close()
+
+
+def test_large_batches_are_cut(session, fake, monkeypatch):
+    monkeypatch.setattr(cuda, "MAX_IMAGES", 8)
+    program, executable = loaded(session, fake, dense_chain)
+    inputs = inputs_of(program, 20)
+    np.testing.assert_array_equal(executable.run(inputs)["scores"], run_program(program, inputs)["scores"])
+    assert executable.run(inputs_of(program, 0))["scores"].shape == (0, 10)
+    executable.close()
+
+
+class OnDevice:
+    """A device array as other libraries give it."""
+
+    def __init__(self, session, array, **changes):
+        from pycuda import driver
+
+        with session.active("uploading"):
+            self.memory = driver.mem_alloc(array.nbytes)
+            driver.memcpy_htod(self.memory, array)
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": array.dtype.str,
+            "data": (int(self.memory), True),
+            "version": 3,
+            **changes,
+        }
+
+
+def test_device_arrays_are_read_where_they_lie(session, fake):
+    program, executable = loaded(session, fake, dense_chain)
+    inputs = inputs_of(program, 5)
+    expected = run_program(program, inputs)["scores"]
+    on_device = {"image": OnDevice(session, inputs["image"], stream=1)}
+    before = fake.calls.get("to_device", 0)
+    np.testing.assert_array_equal(executable.run(on_device)["scores"], expected)
+    assert fake.calls.get("to_device", 0) == before
+    executable.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"typestr": "<f4"}, "dtype"), ({"strides": (1, 2, 3, 4)}, "contiguous"), ({"shape": (5, 3)}, "shape")],
+)
+def test_device_arrays_that_do_not_fit(session, fake, changes, word):
+    program, executable = loaded(session, fake, dense_chain)
+    array = OnDevice(session, inputs_of(program, 5)["image"], **changes)
+    with pytest.raises(DataError, match=word):
+        executable.run({"image": array})
+    executable.close()
+
+
+def test_profile_times_every_launch(session, fake):
+    program, executable = loaded(session, fake, dense_chain)
+    times = executable.profile(inputs_of(program, 2), repeats=2)
+    assert [time.node for time in times] == [node.result.name for node in program.graph.nodes]
+    assert all(time.seconds > 0 for time in times)
+    executable.close()
+
+
+def test_nothing_is_left_behind(session, fake):
+    before = len(fake.buffers)
+    for _ in range(5):
+        program, executable = loaded(session, fake, dense_chain)
+        executable.run(inputs_of(program, 2))
+        executable.close()
+        executable.close()
+    assert len(fake.buffers) == before
+    with pytest.raises(PlatformError, match="closed"):
+        executable.run(inputs_of(program, 2))
+
+
+def test_sessions_come_and_go(fake):
+    before = fake.contexts
+    for _ in range(3):
+        with CudaSession() as opened:
+            assert opened.device.name == "fake device"
+            assert opened.device.multiprocessors == 132
+        opened.close()
+    assert fake.contexts == before
+    with pytest.raises(PlatformError, match="session is closed"), opened.active("loading"):
+        pass
+
+
+def test_out_of_memory_is_said(session, fake):
+    program, executable = loaded(session, fake, dense_chain)
+    fake.errors["allocate"] = OUT_OF_MEMORY
+    with pytest.raises(PlatformError, match=r"'dense_chain', running 2 images.*out of memory"):
+        executable.run(inputs_of(program, 2))
+    fake.errors.clear()
+    executable.run(inputs_of(program, 2))
+    executable.close()
+
+
+def test_a_failed_launch_names_the_kernel_and_its_source(session, fake):
+    program, executable = loaded(session, fake, dense_chain)
+    fake.errors["launch"] = ILLEGAL_ADDRESS
+    with pytest.raises(PlatformError, match=r"'bnncc_dense_chain_layout1' \(dense_chain.bnn:2:3\).*illegal"):
+        executable.run(inputs_of(program, 2))
+    fake.errors.clear()
+    executable.close()
+
+
+def test_a_broken_image_is_refused(session):
+    program = dense_chain()
+    artifact = CudaTarget().emit(program)
+    for data in (b"\x7fELF broken", b"no ptx\0"):
+        image = DeviceImage(arch="sm_80", kind="cubin", data=data)
+        with pytest.raises(PlatformError, match="kernel image is invalid"):
+            session.load(artifact, program.blob(), [image])
+
+
+def test_inputs_that_do_not_fit(session, fake):
+    program, executable = loaded(session, fake, dense_chain)
+    good = inputs_of(program, 2)["image"]
+    for inputs, word in (
+        ({}, "takes the inputs image"),
+        ({"image": good[:, 1:]}, "shape"),
+        ({"image": good.astype(np.float32)}, "dtype"),
+        ({"image": good, "more": good}, "takes the inputs image"),
+    ):
+        with pytest.raises(DataError, match=word):
+            executable.run(inputs)
+    executable.close()
+
+
+def test_devices_are_listed(session, fake):
+    assert [device.capability for device in list_devices()] == [(8, 0)]
+    with pytest.raises(PlatformError, match="no CUDA device 3"):
+        CudaSession(3)
+
+
+def test_no_device(fake):
+    fake.set("fake_device_count", 0)
+    with pytest.raises(PlatformError, match=r"no CUDA-capable device.*nvidia-smi"):
+        list_devices()
+    fake.set("fake_device_count", 1)
+
+
+def test_a_device_the_code_is_not_for(session, fake):
+    fake.set("fake_capability", 75)
+    with CudaSession() as older, pytest.raises(PlatformError, match=r"7.5.*cubin sm_80.*--arch sm_75"):
+        loaded(older, fake, dense_chain)
+    fake.set("fake_capability", 80)
