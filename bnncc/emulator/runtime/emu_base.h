@@ -36,9 +36,10 @@ enum FaultKind : u32 {
   FAULT_STACK = 12,
 };
 
-// The shadow of one cell of shared memory. A record is clock << 12 | atomic << 11 | thread + 1; 0 is "nobody".
-struct Cell {
-  u32 written, read_first, read_last, write_line;
+// The shadow of shared memory, one entry for each cell: who wrote last and where, and two of those who read.
+// A record is clock << 12 | atomic << 11 | thread + 1; 0 is "nobody".
+struct Shadow {
+  u32 *written, *read_first, *read_last, *write_line;
 };
 enum : u32 { RECORD_ATOMIC = 1u << 11, RECORD_THREAD = RECORD_ATOMIC - 1, RECORD_CLOCK_SHIFT = 12, RECORD_IN_FLIGHT = 0xFFFFF000u };
 
@@ -53,7 +54,7 @@ struct Pending;
 struct Thread {
   u32 record, floor;  // own record; records below the floor are ordered before this thread by a barrier
   char *shared;
-  Cell *cells;
+  Shadow shadow;
   u32 shared_bytes, local_bytes;
   char *local;
   const char *params;
@@ -89,8 +90,8 @@ void emu_spin(Thread *t, u32 line);
 void emu_nanosleep(Thread *t, u32 line);
 void emu_global_lookup(Thread *t, Range *site, u64 address, u32 bytes, u32 line, u32 is_write);
 [[noreturn]] void emu_bad_access(Thread *t, u32 line, const char *space, u64 address, u32 bytes, u64 limit);
-void emu_check_read(Thread *t, Cell *cell, u32 line, u32 offset, u32 bytes, u32 record);
-void emu_check_write(Thread *t, Cell *cell, u32 line, u32 offset, u32 bytes, u32 record);
+void emu_check_read(Thread *t, u32 cell, u32 line, u32 offset, u32 bytes, u32 record);
+void emu_check_write(Thread *t, u32 cell, u32 line, u32 offset, u32 bytes, u32 record);
 void emu_warp_op(Thread *t, u32 mask, void *slot, Combine combine, u32 line, const char *what);
 void emu_sync_warp(Thread *t, u32 mask, u32 line);
 u32 emu_barrier(Thread *t, u32 id, u32 threads, u32 value, u32 line, u32 is_aligned);

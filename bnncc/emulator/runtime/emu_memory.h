@@ -21,16 +21,61 @@ template <u32 N> EMU_INLINE void check_window(Thread *t, u32 offset, u32 limit, 
   if (EMU_UNLIKELY((offset & (N - 1)) != 0 || (u64)offset + N > limit)) emu_bad_access(t, line, space, offset, N, limit);
 }
 
+// Four shadow entries at a time, where an access covers as many.
+typedef u32 u32x4 __attribute__((vector_size(16)));
+EMU_INLINE u32x4 load4(const u32 *from) { return load<u32x4>((const char *)from); }
+EMU_INLINE void store4(u32 *to, u32x4 value) { memcpy(to, &value, sizeof value); }
+EMU_INLINE bool any4(u32x4 mask) {
+  u64 halves[2];
+  memcpy(halves, &mask, sizeof halves);
+  return (halves[0] | halves[1]) != 0;
+}
+
+template <u32 CELLS> EMU_INLINE void note_read(Thread *t, u32 first, u32 offset, u32 bytes, u32 line, u32 strength) {
+  const u32 me = t->record | strength, floor = t->floor;
+  const Shadow shadow = t->shadow;
+  u32 i = 0;
+  for (; i + 4 <= CELLS; i += 4) {
+    const u32 at = first + i;
+    if (EMU_UNLIKELY(any4((u32x4)(load4(shadow.written + at) - 1 >= floor - 1))))
+      for (u32 k = 0; k < 4; k++) emu_check_read(t, at + k, line, offset, bytes, me);
+    const u32x4 old = load4(shadow.read_first + at);
+    const u32x4 is_stale = (u32x4)(old < floor) | (u32x4)(((old ^ me) & (u32)RECORD_THREAD) == 0u);
+    store4(shadow.read_first + at, (is_stale & me) | (~is_stale & old));
+    store4(shadow.read_last + at, (is_stale & load4(shadow.read_last + at)) | (~is_stale & me));
+  }
+  for (; i < CELLS; i++) {
+    const u32 at = first + i, old = shadow.read_first[at];
+    if (EMU_UNLIKELY(shadow.written[at] - 1 >= floor - 1)) emu_check_read(t, at, line, offset, bytes, me);
+    const bool is_stale = old < floor || ((old ^ me) & RECORD_THREAD) == 0;
+    (is_stale ? shadow.read_first : shadow.read_last)[at] = me;
+  }
+}
+
+template <u32 CELLS> EMU_INLINE void note_write(Thread *t, u32 first, u32 offset, u32 bytes, u32 line, u32 strength) {
+  const u32 me = t->record | strength, floor = t->floor;
+  const Shadow shadow = t->shadow;
+  u32 i = 0;
+  for (; i + 4 <= CELLS; i += 4) {
+    const u32 at = first + i;
+    const u32x4 fresh = (u32x4)(load4(shadow.written + at) >= floor) | (u32x4)(load4(shadow.read_first + at) >= floor) | (u32x4)(load4(shadow.read_last + at) >= floor);
+    if (EMU_UNLIKELY(any4(fresh)))
+      for (u32 k = 0; k < 4; k++) emu_check_write(t, at + k, line, offset, bytes, me);
+    store4(shadow.written + at, u32x4{me, me, me, me});
+    store4(shadow.write_line + at, u32x4{line, line, line, line});
+  }
+  for (; i < CELLS; i++) {
+    const u32 at = first + i;
+    if (EMU_UNLIKELY(shadow.written[at] >= floor || shadow.read_first[at] >= floor || shadow.read_last[at] >= floor)) emu_check_write(t, at, line, offset, bytes, me);
+    shadow.written[at] = me;
+    shadow.write_line[at] = line;
+  }
+}
+
 template <u32 N, u32 G> EMU_INLINE char *shared_read(Thread *t, u32 offset, u32 line, u32 strength) {
   check_window<N>(t, offset, t->shared_bytes, "shared", line);
 #if EMU_CHECKED
-  const u32 me = t->record | strength, floor = t->floor;
-  for (u32 i = 0; i < (N + G - 1) / G; i++) {
-    Cell *cell = &t->cells[offset / G + i];
-    if (EMU_UNLIKELY(cell->written - 1 >= floor - 1)) emu_check_read(t, cell, line, offset, N, me);
-    const bool is_stale = cell->read_first < floor || ((cell->read_first ^ me) & RECORD_THREAD) == 0;
-    (is_stale ? cell->read_first : cell->read_last) = me;
-  }
+  note_read<N / G>(t, offset / G, offset, N, line, strength);
 #endif
   return t->shared + offset;
 }
@@ -39,14 +84,7 @@ template <u32 N, u32 G> EMU_INLINE char *shared_write(Thread *t, u32 offset, u32
   check_window<N>(t, offset, t->shared_bytes, "shared", line);
   emu_progress += access == ACCESS_WRITE;
 #if EMU_CHECKED
-  const u32 me = t->record | strength, floor = t->floor;
-  for (u32 i = 0; i < (N + G - 1) / G; i++) {
-    Cell *cell = &t->cells[offset / G + i];
-    const u32 latest = cell->written > cell->read_first ? cell->written : cell->read_first;
-    if (EMU_UNLIKELY((latest > cell->read_last ? latest : cell->read_last) >= floor)) emu_check_write(t, cell, line, offset, N, me);
-    cell->written = me;
-    cell->write_line = line;
-  }
+  note_write<N / G>(t, offset / G, offset, N, line, strength);
 #endif
   return t->shared + offset;
 }

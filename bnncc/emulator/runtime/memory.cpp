@@ -93,7 +93,7 @@ extern "C" void emu_copy_async(Thread *t, u32 shared, const char *from, u32 byte
   } else {
     land(t, p);
   }
-  for (u32 i = 0; i < bytes; i += granularity) t->cells[(shared + i) / granularity].written = RECORD_IN_FLIGHT | (t->index + 1);
+  for (u32 i = 0; i < bytes; i += granularity) t->shadow.written[(shared + i) / granularity] = RECORD_IN_FLIGHT | (t->index + 1);
 }
 
 extern "C" void emu_copy_commit(Thread *t) { t->copy_group++; }
@@ -108,8 +108,8 @@ void emu_land_copies(Thread *t, u32 groups_left) {
     }
     if (machine.request->is_copy_late) land(t, p);
     for (u32 i = 0; i < p.bytes; i += p.granularity) {
-      Cell *cell = &t->cells[(p.shared + i) / p.granularity];
-      if (cell->written == (RECORD_IN_FLIGHT | (t->index + 1))) cell->written = t->record;
+      u32 *written = &t->shadow.written[(p.shared + i) / p.granularity];
+      if (*written == (RECORD_IN_FLIGHT | (t->index + 1))) *written = t->record;
     }
   }
   t->pending_count = kept;

@@ -98,12 +98,16 @@ static char *grow(char *old, size_t *capacity, size_t bytes) {
   return fresh;
 }
 
+// An odd multiple of a cache line, so that the arrays of a shadow do not compete for the same cache sets.
+static size_t shadow_cells() { return (emu_geometry.total_shared_bytes / machine.request->granularity / 32 + 1) * 32 + 16; }
+
 static void reserve(Block *block) {
   const LaunchRequest *r = machine.request;
   const size_t shared = ((size_t)emu_geometry.total_shared_bytes + 127) & ~(size_t)127;
-  const size_t cells = (emu_geometry.total_shared_bytes / r->granularity + 1) * sizeof(Cell);
-  block->shared = grow(block->shared, &block->shared_capacity, shared + cells + 128);
-  block->cells = (Cell *)(block->shared + shared);
+  const size_t cells = shadow_cells();
+  block->shared = grow(block->shared, &block->shared_capacity, shared + 4 * cells * sizeof(u32) + 128);
+  u32 *shadow = (u32 *)(block->shared + shared);
+  block->shadow = Shadow{shadow, shadow + cells, shadow + 2 * cells, shadow + 3 * cells};
   block->local = grow(block->local, &block->local_capacity, (size_t)r->local_bytes * block->thread_count + 16);
   // An odd number of cache lines between stacks keeps them from competing for the same cache sets.
   const size_t stride = (((size_t)r->stack_bytes + 4095) & ~(size_t)4095) + 64 * 7;
@@ -132,7 +136,7 @@ static void start_thread(Block *block, u32 k) {
   t->tid[2] = k / r->block[0] / r->block[1];
   memcpy(t->ctaid, block->index, sizeof t->ctaid);
   t->shared = block->shared;
-  t->cells = block->cells;
+  t->shadow = block->shadow;
   t->shared_bytes = emu_geometry.total_shared_bytes;
   t->local = block->local + (size_t)k * r->local_bytes;
   t->local_bytes = r->local_bytes;
@@ -161,7 +165,7 @@ static void start_block(Block *block, u64 index) {
   block->order.resize(block->thread_count);
   reserve(block);
   poison(block->shared, emu_geometry.total_shared_bytes);
-  memset(block->cells, 0, (emu_geometry.total_shared_bytes / r->granularity + 1) * sizeof(Cell));
+  memset(block->shadow.written, 0, 3 * shadow_cells() * sizeof(u32));
   poison(block->local, (size_t)r->local_bytes * block->thread_count);
   for (u32 w = 0; w < block->warps.size(); w++) {
     block->warps[w].exited = 0;

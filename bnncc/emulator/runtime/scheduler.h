@@ -43,7 +43,7 @@ struct Block {
   std::vector<u32> knowledge;  // per thread: 32 lanes of its warp, then 32 warps
   Barrier barriers[MAX_BARRIERS];
   char *shared;
-  Cell *cells;
+  Shadow shadow;
   char *local;
   char *stacks;
   size_t shared_capacity, local_capacity, stacks_capacity, stack_stride, stack_bytes;

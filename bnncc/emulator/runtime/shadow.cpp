@@ -12,9 +12,9 @@ void emu_set_clock(Thread *t, u32 tick) { t->record = tick << RECORD_CLOCK_SHIFT
 static void renumber(Block *block) {
   const size_t cells = (emu_geometry.total_shared_bytes + machine.request->granularity - 1) / machine.request->granularity;
   for (size_t i = 0; i < cells; i++) {
-    Cell *cell = &block->cells[i];
-    if (cell->written && cell->written < RECORD_IN_FLIGHT) cell->written = 1;
-    cell->read_first = cell->read_last = 0;
+    u32 *written = &block->shadow.written[i];
+    if (*written && *written < RECORD_IN_FLIGHT) *written = 1;
+    block->shadow.read_first[i] = block->shadow.read_last[i] = 0;
   }
   block->tick = 2;
   for (Thread &t : block->threads) {
@@ -51,25 +51,26 @@ static void race(Thread *t, const char *what, u32 record, u32 other_line, u32 li
   emu_record(t, t->block, FAULT_RACE, line, other_line, other, offset, bytes, text);
 }
 
-extern "C" void emu_check_read(Thread *t, Cell *cell, u32 line, u32 offset, u32 bytes, u32 me) {
-  const u32 written = cell->written;
+extern "C" void emu_check_read(Thread *t, u32 cell, u32 line, u32 offset, u32 bytes, u32 me) {
+  const u32 written = t->shadow.written[cell], floor = t->floor;
+  if (written - 1 < floor - 1) return;  // one of its neighbours brought us here
   if (!written)
     emu_record(t, t->block, FAULT_UNINITIALIZED, line, 0, -1, offset, bytes, "read of shared memory that no thread of the block has written");
   else if (written >= RECORD_IN_FLIGHT)
-    race(t, "reads what an unfinished cp.async is writing, of", written, cell->write_line, line, offset, bytes);
+    race(t, "reads what an unfinished cp.async is writing, of", written, t->shadow.write_line[cell], line, offset, bytes);
   else if (conflicts(t, written, me))
-    race(t, "reads what was written by", written, cell->write_line, line, offset, bytes);
+    race(t, "reads what was written by", written, t->shadow.write_line[cell], line, offset, bytes);
 }
 
-extern "C" void emu_check_write(Thread *t, Cell *cell, u32 line, u32 offset, u32 bytes, u32 me) {
-  if (cell->written >= RECORD_IN_FLIGHT)
-    race(t, "overwrites what an unfinished cp.async is writing, of", cell->written, cell->write_line, line, offset, bytes);
-  else if (conflicts(t, cell->written, me))
-    race(t, "overwrites what was written by", cell->written, cell->write_line, line, offset, bytes);
-  else if (conflicts(t, cell->read_first, me))
-    race(t, "overwrites what was read by", cell->read_first, 0, line, offset, bytes);
-  else if (conflicts(t, cell->read_last, me))
-    race(t, "overwrites what was read by", cell->read_last, 0, line, offset, bytes);
+extern "C" void emu_check_write(Thread *t, u32 cell, u32 line, u32 offset, u32 bytes, u32 me) {
+  if (t->shadow.written[cell] >= RECORD_IN_FLIGHT)
+    race(t, "overwrites what an unfinished cp.async is writing, of", t->shadow.written[cell], t->shadow.write_line[cell], line, offset, bytes);
+  else if (conflicts(t, t->shadow.written[cell], me))
+    race(t, "overwrites what was written by", t->shadow.written[cell], t->shadow.write_line[cell], line, offset, bytes);
+  else if (conflicts(t, t->shadow.read_first[cell], me))
+    race(t, "overwrites what was read by", t->shadow.read_first[cell], 0, line, offset, bytes);
+  else if (conflicts(t, t->shadow.read_last[cell], me))
+    race(t, "overwrites what was read by", t->shadow.read_last[cell], 0, line, offset, bytes);
 }
 
 static void keep_max(u32 *into, const u32 *from) {

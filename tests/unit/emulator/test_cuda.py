@@ -142,6 +142,7 @@ BUGS = {
     7: ("meet", "livelock"),
     8: ("odds", "race|uninitialized"),
     9: ("odds", "out_of_bounds"),
+    10: ("pack", "race"),
 }
 """Fault, kernel, the detectors that may name it (which one depends on the order of the threads)."""
 

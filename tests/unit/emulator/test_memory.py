@@ -289,6 +289,47 @@ def test_bad_accesses_are_named(load, memory, name: str) -> None:
     assert (finding.block, finding.thread) == ((0, 0, 0), (0, 0, 0))
 
 
+def test_every_thread_is_checked(load, memory) -> None:
+    code = "mad.wide.u32 %d1, %r0, 4, %d0; ld.global.u32 %r1, [%d1];"
+    module = load(access(code))
+    module.launch("k", (1,), (16,), [memory.alloc(64)])
+    with pytest.raises(
+        emulator.EmulatorFault, match=r"offset 64 of a buffer of 64(.|\n)*thread \(16, 0, 0\)"
+    ):
+        module.launch("k", (1,), (17,), [memory.alloc(64)])
+
+
+ARRIVE = """
+  mov.u32 %r1, tile;
+  and.b32 %r2, %r0, 31;
+  mov.u64 %d1, 0;
+  setp.lt.u32 %p1, %r0, 32;
+  @!%p1 bra CONSUME;
+  {before}
+  bar.arrive 1, 64;
+  {after}
+  ret;
+CONSUME:
+  bar.sync 1, 64;
+  ld.shared.u8 %r3, [%r1+3];
+"""
+
+
+def test_only_what_precedes_an_arrival_is_ordered_by_it(load, memory) -> None:
+    write = "add.u32 %r1, %r1, %r2; st.shared.u8 [%r1], %r0;"
+    for schedule in (
+        emulator.Schedule.ascending(),
+        emulator.Schedule.descending(),
+        emulator.Schedule.random(1),
+    ):
+        options = emulator.LaunchOptions(schedule=schedule)
+        good = load(access(ARRIVE.format(before=write, after=""), ".reg .pred %p<2>;"))
+        good.launch("k", (1,), (64,), [memory.alloc(64)], options=options)
+        bad = load(access(ARRIVE.format(before=write, after="st.shared.u8 [%r1], 1;"), ".reg .pred %p<2>;"))
+        with pytest.raises(emulator.EmulatorFault, match="race"):
+            bad.launch("k", (1,), (64,), [memory.alloc(64)], options=options)
+
+
 def test_freed_memory_is_out_of_bounds(load, memory) -> None:
     module = load(access("ld.global.u32 %r1, [%d0];"))
     buffer = memory.alloc(64)
