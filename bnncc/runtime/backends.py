@@ -163,16 +163,27 @@ def _open_cuda(package: Package, graph: NnGraph, *, trust: bool) -> Executable:
     session = CudaSession()
     try:
         artifact, program = emit_cuda(lower_network(graph))
-        try:
-            images = _own_images(find_cuda_compiler(), artifact, session.device.capability)
-        except PlatformError:
-            if not trust:
-                raise
-            images = _images_inside(package)
+        images = _images_for(session.device.capability, artifact, package, trust=trust)
         return _OnDevice(session, session.load(artifact, program.blob(), images))
     except BaseException:
         session.close()
         raise
+
+
+def _images_for(
+    capability: tuple[int, int], artifact: CudaArtifact, package: Package, *, trust: bool
+) -> tuple[DeviceImage, ...]:
+    """Return code for a device: built here, or from the package where it is trusted."""
+    try:
+        compiler = find_cuda_compiler()
+    except PlatformError as error:
+        if trust:
+            return _images_inside(package)
+        raise PlatformError(
+            f"{error}. The cubins and PTX inside the package are code of whoever made it; "
+            "to run them nevertheless, say --trust (trust=True in Python)"
+        ) from error
+    return _own_images(compiler, artifact, capability)
 
 
 def _own_images(
