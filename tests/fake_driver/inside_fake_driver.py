@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from benchmarks.gpu_check import device, parts
+from benchmarks.gpu_check import main as gpu_check
 from bnncc.diagnostics import DataError, PlatformError
 from bnncc.ir.reference.program import run_program
 from bnncc.runtime import cuda
@@ -214,3 +218,52 @@ def test_a_device_the_code_is_not_for(session, fake):
     with CudaSession() as older, pytest.raises(PlatformError, match=r"7.5.*cubin sm_80.*--arch sm_75"):
         loaded(older, fake, dense_chain)
     fake.set("fake_capability", 80)
+
+
+@pytest.fixture
+def checked(fake, monkeypatch):
+    """``gpu_check`` with the PTX of every cubin registered, and little to do."""
+    fake.errors.clear()
+    fake.set("fake_device_count", 1)
+    fake.set("fake_capability", 80)
+
+    def compile_both(compiler, source, arch, kind, **options):
+        ptx, cubin = (compile_cuda(compiler, source, arch, made, **options) for made in ("ptx", "cubin"))
+        fake.register(cubin.data, ptx.data)
+        return ptx if kind == "ptx" else cubin
+
+    monkeypatch.setattr(device, "compile_cuda", compile_both)
+    monkeypatch.setattr(parts, "NAMES", ("digits",))
+    monkeypatch.setattr(parts, "TIMED_BATCHES", (1,))
+    yield gpu_check.main
+    fake.errors.clear()
+
+
+def test_gpu_check_compares_times_and_writes(checked, tmp_path):
+    assert checked(["--parts", "small,networks,timing", "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "gpu_check.json").read_text())
+    assert report["environment"]["device"] == "fake device"
+    assert {row["result"] for row in report["parts"]["small"]} == {"ok"}
+    assert {row["launch"] for row in report["parts"]["timing"]} >= {"all"}
+    assert "Everything that was compared is equal" in (tmp_path / "gpu_check.md").read_text()
+
+
+def test_gpu_check_says_what_is_wrong(checked, fake, tmp_path):
+    fake.errors["launch"] = ILLEGAL_ADDRESS
+    assert checked(["--parts", "small", "--out", str(tmp_path)]) == 3
+    assert "illegal memory access" in (tmp_path / "gpu_check.md").read_text()
+
+
+def test_gpu_check_sees_a_wrong_result(checked, monkeypatch, tmp_path):
+    def shifted(program, inputs):
+        return {name: array + 1 for name, array in run_program(program, inputs).items()}
+
+    monkeypatch.setattr(parts, "run_program", shifted)
+    assert checked(["--parts", "small", "--out", str(tmp_path)]) == 3
+
+
+def test_gpu_check_without_a_device(checked, fake, capsys):
+    fake.set("fake_device_count", 0)
+    assert checked(["--no-files"]) == 4
+    assert "no CUDA-capable device" in capsys.readouterr().err
+    fake.set("fake_device_count", 1)

@@ -1,0 +1,23 @@
+"""The networks that are checked and timed: the examples, with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bnncc.frontend.load import load_network
+from bnncc.ir.kernel import KernelProgram
+from bnncc.passes.bind_weights import BindWeights
+from bnncc.passes.pipeline import lower_network
+from bnncc.targets.cuda.target import CudaTarget
+from bnncc.targets.lowering import lower_for
+from bnncc.weights import random_weights
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = ("digits", "mnist_mlp", "mnist_convnet", "cifar10_convnet")
+
+
+def example(name: str) -> KernelProgram:
+    """Return the program of an example."""
+    graph = load_network(EXAMPLES / f"{name}.bnn").graph
+    bound = BindWeights(weights=random_weights(graph, 0).arrays).run(graph)
+    return lower_for(lower_network(bound), CudaTarget()).program
