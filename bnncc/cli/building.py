@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -27,6 +27,34 @@ if TYPE_CHECKING:
 
 TARGETS = ("cuda", "c")
 
+Output: TypeAlias = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="PKG", help="The package; else MODEL.bnnpkg.")
+]
+Target: TypeAlias = Annotated[str, typer.Option(metavar="LIST", help="cuda, c.")]
+Arch: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="LIST", help="sm_80,sm_90a: the GPUs to build for.")
+]
+March: TypeAlias = Annotated[str, typer.Option(help="native, generic, x86-64-v3, ...: the CPU of the C.")]
+EmitTo: TypeAlias = Annotated[
+    Path | None, typer.Option("--emit", metavar="DIR", help="Write the generated files here, too.")
+]
+IsRandom: TypeAlias = Annotated[
+    bool, typer.Option("--random-weights", help="Random weights on purpose, drawn from --seed.")
+]
+PrintAfter: TypeAlias = Annotated[
+    str | None, typer.Option("--print-ir-after", metavar="PASS", help="Print the IR after this pass.")
+]
+PrintAll: TypeAlias = Annotated[
+    bool, typer.Option("--print-ir-after-all", help="Print the IR after every pass.")
+]
+StopAfter: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="PASS", help="Stop after this pass; no package is written.")
+]
+VerifyEach: TypeAlias = Annotated[
+    bool, typer.Option("--verify-each", help="Run the reference after every pass, and compare.")
+]
+TimePasses: TypeAlias = Annotated[bool, typer.Option("--time-passes", help="Say how long each pass took.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
@@ -36,40 +64,21 @@ def register(app: typer.Typer) -> None:
 
 def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
     model: Model,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="PKG", help="MODEL.bnnpkg.")
-    ] = None,
+    output: Output = None,
     weights: Weights = None,
-    target: Annotated[str, typer.Option(metavar="LIST", help="cuda, c.")] = "cuda,c",
-    arch: Annotated[
-        str | None, typer.Option(metavar="LIST", help="sm_80,sm_90a: what to build cubins for.")
-    ] = None,
-    march: Annotated[
-        str, typer.Option(help="native, generic, x86-64-v3, ...: the CPU the C is for.")
-    ] = "native",
-    emit_to: Annotated[
-        Path | None, typer.Option("--emit", metavar="DIR", help="Write the sources here, too.")
-    ] = None,
+    target: Target = "cuda,c",
+    arch: Arch = None,
+    march: March = "native",
+    emit_to: EmitTo = None,
     seed: Seed = 0,
-    print_after: Annotated[
-        str | None, typer.Option("--print-ir-after", metavar="PASS", help="Print the IR after this pass.")
-    ] = None,
-    stop_after: Annotated[
-        str | None, typer.Option(metavar="PASS", help="Stop after this pass; no package is written.")
-    ] = None,
+    print_after: PrintAfter = None,
+    stop_after: StopAfter = None,
     define: Define = None,
     *,
-    is_random: Annotated[
-        bool, typer.Option("--random-weights", help="Random weights on purpose, drawn from --seed.")
-    ] = False,
-    print_all: Annotated[
-        bool, typer.Option("--print-ir-after-all", help="Print the IR after every pass.")
-    ] = False,
-    verify_each: Annotated[
-        bool,
-        typer.Option("--verify-each", help="Run the reference before and after every pass, and compare."),
-    ] = False,
-    time_passes: Annotated[bool, typer.Option("--time-passes", help="Say how long each pass took.")] = False,
+    is_random: IsRandom = False,
+    print_all: PrintAll = False,
+    verify_each: VerifyEach = False,
+    time_passes: TimePasses = False,
     as_json: Json = False,
     diagnostics: Diagnostics = DiagnosticsFormat.TEXT,  # noqa: ARG001 - read by its callback
 ) -> None:

@@ -28,6 +28,7 @@ from bnncc.diagnostics import PlatformError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from bnncc.api import Trained
     from bnncc.train.progress import EpochRecord, Observer, RunPlan, StepReport
 
 EXIT_INTERRUPTED = 130
@@ -93,20 +94,24 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command
         )
     flags = "".join(f" -D {name}={value}" for name, value in overrides.items())
     if result.is_interrupted:
-        say(f"stopped and saved. To go on: bnncc train {model} --data {data}{flags} --resume {result.folder}")
+        say(f"stopped and saved. To go on: the same command with --resume {result.folder}")
         raise typer.Exit(EXIT_INTERRUPTED)
-    if as_json:
-        emit_json(
-            {
-                "run": str(result.folder),
-                "weights": str(result.best),
-                "test_accuracy": result.test_accuracy,
-                "epochs": len(result.history),
-            }
-        )
-    else:
-        emit(f"test accuracy {result.test_accuracy:.2%}  weights {result.best}")
+    _show(result, as_json=as_json)
     say(f"next: bnncc compile {model}{flags}")
+
+
+def _show(result: Trained, *, as_json: bool) -> None:
+    if not as_json:
+        emit(f"test accuracy {result.test_accuracy:.2%}  weights {result.best}")
+        return
+    emit_json(
+        {
+            "run": str(result.folder),
+            "weights": str(result.best),
+            "test_accuracy": result.test_accuracy,
+            "epochs": len(result.history),
+        }
+    )
 
 
 @contextmanager
