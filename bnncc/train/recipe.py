@@ -12,7 +12,6 @@ from bnncc.ir.train_spec import (
     CosineSchedule,
     CrossEntropy,
     ExponentialSchedule,
-    RandomShift,
     RateScale,
     Selection,
     ShiftAdaMax,
@@ -79,15 +78,13 @@ def paper_torch7(spec: TrainSpec) -> TrainSpec:
 def modern(spec: TrainSpec) -> TrainSpec:
     """Return ``spec`` with our recipe: cross entropy, Adam, a warm-up and a cosine, statistics averaged anew.
 
-    Epochs, batch, seed and validation images stay, and so does the augmentation; where there is none, images
-    move by up to one pixel. Nothing in it costs anything at inference.
+    Epochs, batch, seed, validation images and augmentation stay. Nothing in it costs anything at inference.
     """
     return replace(
         spec,
         loss=CrossEntropy(),
         optimizer=Adam(lr=1e-2),
         schedule=CosineSchedule(to=1e-4, warmup=0.05),
-        augment=spec.augment or (RandomShift(pixels=1),),
         weight_init=WeightInit.UNIFORM,
         rate_scale=RateScale.GLOROT,
         weight_clip=1.0,
