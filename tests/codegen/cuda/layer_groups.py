@@ -123,7 +123,7 @@ def conv_stores() -> KernelProgram:
 def conv_large() -> KernelProgram:
     """A patch staged in two steps, one too large for shared memory, a pool larger than a block, one image."""
     b = Bits("conv_large")
-    deep = b.packed(700, 22, 22, name="deep")
+    deep = b.packed(1200, 19, 18, name="deep")
     b.output(b.layer(deep, 5, square(15), Store(kind="sums")), "two_steps")
     wide = b.packed(3, 54, 54, name="wide")
     b.output(b.layer(wide, 5, square(52, padding=1), Store(has_border=True)), "in_place")

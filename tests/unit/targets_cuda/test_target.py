@@ -13,7 +13,7 @@ from bnncc.ir.types import Elem, TensorType
 from bnncc.runtime.addresses import Addresses
 from bnncc.targets.cuda.artifact import ConstantArgument, ImagesArgument, ValueArgument
 from bnncc.targets.cuda.target import CudaTarget, kernel_names
-from tests.codegen.cuda.layer_groups import GROUPS, conv_pools, dense_chain, plain_values
+from tests.codegen.cuda.layer_groups import GROUPS, conv_large, conv_pools, dense_chain, plain_values
 from tests.cuda_programs import Bits, Store
 
 
@@ -99,6 +99,13 @@ def test_traffic_is_the_floor():
     launch = next(item for item in CudaTarget().emit(program).launches if item.node == "dense1")
     assert launch.traffic.read_bytes_per_image == 5 * 4 * 16
     assert launch.traffic.written_bytes_per_image == -(-2100 // 128) * 16
+
+
+def test_the_large_layers_reach_every_way_to_stage_the_input():
+    text = CudaTarget().emit(conv_large()).source.text
+    assert "PLANES = 10" in text
+    assert "STAGED = 8;" in text
+    assert "activations are read where they lie" in text
 
 
 def test_every_operation_of_the_kernel_level_is_covered_by_a_group():
