@@ -41,7 +41,9 @@ def machine_named(name: str, compiler: HostCompiler | None = None) -> CMachine:
     if name == NATIVE:
         return host_machine(compiler or find_c_compiler())
     if name not in MACHINES:
-        raise PlatformError(f"the C target knows no machine '{name}'; choose {', '.join((NATIVE, *MACHINES))}")
+        raise PlatformError(
+            f"the C target knows no machine '{name}'; choose {', '.join((NATIVE, *MACHINES))}"
+        )
     return MACHINES[name]
 
 
@@ -116,7 +118,7 @@ class NativeExecutable:
         if len(blob) != artifact.weights_bytes:
             raise DataError(f"the weights have {len(blob)} bytes, the network needs {artifact.weights_bytes}")
         weights = _aligned(len(blob))
-        weights[:] = np.frombuffer(blob, np.uint8)
+        weights[: len(blob)] = np.frombuffer(blob, np.uint8)
         return NativeExecutable(artifact=artifact, _library=loaded, _weights=weights)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -163,7 +165,9 @@ class NativeExecutable:
             )
         counts = {_checked(inputs[port.name], port) for port in self.artifact.inputs}
         if len(counts) != 1:
-            raise DataError(f"the inputs differ in the number of images: {', '.join(map(str, sorted(counts)))}")
+            raise DataError(
+                f"the inputs differ in the number of images: {', '.join(map(str, sorted(counts)))}"
+            )
         return counts.pop()
 
     def _take_workspace(self, images: int) -> Bytes:
@@ -211,7 +215,8 @@ def _declare(library: ctypes.CDLL, artifact: CArtifact, path: Path) -> None:
 
 
 def _aligned(size_bytes: int) -> Bytes:
-    """Return memory whose first byte is aligned as the generated code demands."""
-    memory = np.empty(size_bytes + ALIGN_BYTES, np.uint8)
+    """Return memory whose first byte is aligned as the generated code demands; never empty, so it has one."""
+    kept_bytes = max(size_bytes, ALIGN_BYTES)
+    memory = np.empty(kept_bytes + ALIGN_BYTES, np.uint8)
     start = -memory.ctypes.data % ALIGN_BYTES
-    return memory[start : start + size_bytes]
+    return memory[start : start + kept_bytes]

@@ -7,15 +7,15 @@ from typing import ClassVar
 
 from bnncc.codegen.render import render
 from bnncc.ir import bit
-from bnncc.ir.graph import Node
 from bnncc.ir.types import Elem, Value
 from bnncc.ir.window import Border, Window
+from bnncc.targets.c.geometry import pixel_bytes
 from bnncc.targets.c.text import Emission, Function, element_type, origin, parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapArgs:
-    """``y[i] = expression`` for every element ``i``, channel ``o``, and ``border_class`` where there is one."""
+    """``y[i] = expression`` for every element ``i`` of channel ``o``, with ``border_class`` if there is one."""
 
     template: ClassVar[str] = "c/map.c.j2"
     name: str
@@ -153,7 +153,7 @@ def emit_pack(node: bit.Threshold | bit.Sign | bit.ChangeLayout, emission: Emiss
         pixels=result.count // result.channels,
         image_count=result.count,
         result_bytes=emission.program.buffer(node.result).bytes_per_image,
-        pixel_bytes=-(-result.channels // 64) * 8,
+        pixel_bytes=pixel_bytes(result.channels),
         has_border=formula.border is not None,
         row_class=rows,
         column_class=columns,
@@ -220,8 +220,3 @@ def _function(text: str, symbol: str, formula: _Formula) -> Function:
         operands=tuple(value for _, value in formula.operands),
         has_blob=bool(formula.constants),
     )
-
-
-def is_packed(node: Node) -> bool:
-    """Return whether the result of ``node`` is packed."""
-    return node.result.type.layout.is_packed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from bnncc.ir.types import TensorType
 from bnncc.ir.window import Window
 from bnncc.targets.c.forms import OUTPUTS_PER_PANEL
 
@@ -21,6 +22,16 @@ GATHER_BYTES: Final = 8 << 10
 def ceil_div(a: int, b: int) -> int:
     """Return ``a / b`` rounded up."""
     return -(-a // b)
+
+
+def pixel_bytes(channels: int) -> int:
+    """Return the bytes of one pixel of packed signs: whole 64-bit words."""
+    return ceil_div(channels, 64) * 8
+
+
+def packed_bytes(tensor: TensorType) -> int:
+    """Return the bytes of one image of packed signs."""
+    return tensor.spatial[0] * tensor.spatial[1] * pixel_bytes(tensor.channels)
 
 
 def align(size: int) -> int:

@@ -10,12 +10,12 @@ from bnncc.ir import kernel
 from bnncc.ir.types import Elem, Value
 from bnncc.targets.c.geometry import PanelGroup, Taps, ceil_div, panel_groups
 from bnncc.targets.c.sources import Layer, PoolArgs, Source, source_of
-from bnncc.targets.c.text import Emission, Function, element_type, origin, parameters
+from bnncc.targets.c.text import Emission, Function, origin, parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignsArgs:
-    """How packed signs are stored: C expressions for the tables of panel ``panel``, and the size of a pixel."""
+    """How packed signs are stored: C expressions for the tables of panel ``panel``, bytes of a pixel."""
 
     limits: str
     outputs_per_class: int

@@ -16,6 +16,7 @@ from bnncc.targets.c.geometry import (
     band_rows,
     ceil_div,
     is_tile_pool,
+    pixel_bytes,
     reach,
     taps_of,
 )
@@ -129,19 +130,15 @@ def _pixel_words(x: TensorType, word_bytes: int) -> int:
     return ceil_div(x.channels, 8 * word_bytes)
 
 
-def _pixel_bytes(channels: int) -> int:
-    return ceil_div(channels, 64) * 8
-
-
 def _dense_signs(node: kernel.XnorLayer, emission: Emission) -> Source:
     x, word_bytes = node.x.type, emission.word_bytes
-    pixel_bytes = _pixel_bytes(x.channels)
-    strides = (x.spatial[1] * pixel_bytes, pixel_bytes)
+    step = pixel_bytes(x.channels)
+    strides = (x.spatial[1] * step, step)
     return Source(
         taps=taps_of(node.window, _pixel_words(x, word_bytes), strides, word_bytes),
         is_dense=True,
         windows_column_bytes=x.spatial[0] * strides[0],
-        result_pixel_bytes=_pixel_bytes(node.outputs),
+        result_pixel_bytes=pixel_bytes(node.outputs),
     )
 
 
@@ -160,7 +157,7 @@ def _dense_pixels(node: kernel.IntegerLayer, emission: Emission) -> Source:
         windows_column_bytes=4 * taps.words,
         terms=node.fan_in,
         window_bytes=4 * taps.words,
-        result_pixel_bytes=_pixel_bytes(node.outputs),
+        result_pixel_bytes=pixel_bytes(node.outputs),
         scratch_bytes=align(emission.chunk_images * 4 * taps.words) if is_widened else 0,
     )
 
@@ -168,24 +165,24 @@ def _dense_pixels(node: kernel.IntegerLayer, emission: Emission) -> Source:
 def _conv_signs(node: kernel.XnorLayer, emission: Emission) -> Source:
     x, window, word_bytes = node.x.type, node.window, emission.word_bytes
     height, width = x.spatial
-    pixel_bytes = _pixel_bytes(x.channels)
+    step = pixel_bytes(x.channels)
     rows, columns = window.output_size(height, width)
     frame = None
-    row_bytes = width * pixel_bytes
+    row_bytes = width * step
     if window.is_padded:
         top, left, _, right = window.padding
-        framed = row_bytes + (left + right) * pixel_bytes
+        framed = row_bytes + (left + right) * step
         frame = FrameArgs(
             height=height,
             row_bytes=row_bytes,
             top_rows=top,
-            left_bytes=left * pixel_bytes,
-            right_bytes=right * pixel_bytes,
+            left_bytes=left * step,
+            right_bytes=right * step,
             framed_row_bytes=framed,
         )
         row_bytes = framed
     return Source(
-        taps=taps_of(window, _pixel_words(x, word_bytes), (row_bytes, pixel_bytes), word_bytes),
+        taps=taps_of(window, _pixel_words(x, word_bytes), (row_bytes, step), word_bytes),
         is_dense=False,
         frame=frame,
         rows=rows,
@@ -193,7 +190,7 @@ def _conv_signs(node: kernel.XnorLayer, emission: Emission) -> Source:
         stride_rows=window.stride[0],
         reach_rows=reach(window, 0),
         windows_row_bytes=window.stride[0] * row_bytes,
-        windows_column_bytes=window.stride[1] * pixel_bytes,
+        windows_column_bytes=window.stride[1] * step,
     )
 
 
@@ -244,14 +241,14 @@ def _pooled(source: Source, node: Layer) -> Source:
     size = (source.rows, source.columns)
     result_rows, result_columns = size if window is None else window.output_size(*size)
     conv_per_result = 1 if window is None else window.stride[0]
-    pixel_bytes = _pixel_bytes(node.outputs)
+    result_bytes = pixel_bytes(node.outputs)
     height = band_rows(result_rows, *_row_cost(source, conv_per_result))
     band = replace(
         source,
         is_tile_pooled=is_tile,
         result_rows=result_rows,
         result_columns=result_columns,
-        result_pixel_bytes=pixel_bytes,
+        result_pixel_bytes=result_bytes,
         band_rows=height,
     )
     conv_rows = height
@@ -263,7 +260,7 @@ def _pooled(source: Source, node: Layer) -> Source:
                 window=window,
                 height=source.rows,
                 width=source.columns,
-                words=pixel_bytes // 8,
+                words=result_bytes // 8,
                 reach_rows=reach(window, 0),
                 scratch_at=0,
             )

@@ -13,11 +13,12 @@ from bnncc.ir.bit import BitGraph
 from bnncc.ir.kernel import KernelOp, KernelProgram, StorageForm
 from bnncc.targets.c import element_wise, packed_steps
 from bnncc.targets.c.artifact import CArtifact, CKernel
+from bnncc.targets.c.calls import Unit, inputs_of, outputs_of, port_of
 from bnncc.targets.c.float_layers import emit_float_layer
 from bnncc.targets.c.forms import MACHINES, CForm, CMachine
 from bnncc.targets.c.geometry import align
 from bnncc.targets.c.layers import emit_layer
-from bnncc.targets.c.model import Unit, header_args, inputs_of, model_args, outputs_of, ports
+from bnncc.targets.c.model import header_args, model_args
 from bnncc.targets.c.text import Emission, Function, function_names
 from bnncc.targets.target import SourceFile
 
@@ -75,8 +76,8 @@ class CTarget:
             prefix=prefix,
             form=self.form,
             flags=self.flags,
-            inputs=ports(inputs_of(program)),
-            outputs=ports(outputs_of(program)),
+            inputs=tuple(port_of(name, value) for name, value in inputs_of(program)),
+            outputs=tuple(port_of(name, value) for name, value in outputs_of(program)),
             weights_bytes=program.blob_bytes,
             chunk_images=unit.chunk_images,
             workspace_bytes_per_image=program.workspace_bytes_per_image,

@@ -7,81 +7,108 @@ typedef struct {
 
 enum { BNNCC_WORD_BYTES = 8, BNNCC_FLOAT_LANES = 4 };
 
-BNNCC_INLINE uint32_t bnncc_popcount64(uint64_t word)
+BNNCC_INLINE uint64_t bnncc_popcount64(uint64_t word)
 {
 #if defined(__x86_64__) && !defined(__POPCNT__)
     /* Without the instruction compilers call a table look-up. */
     word -= word >> 1 & UINT64_C(0x5555555555555555);
     word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
     word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-    return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
+    return word * UINT64_C(0x0101010101010101) >> 56;
 #else
-    return (uint32_t)__builtin_popcountll(word);
+    return (uint64_t)__builtin_popcountll(word);
 #endif
 }
 
-/* acc[i][j] = mismatches of window i with the outputs 16 j .. 16 j + 15; four outputs at a time in registers. */
+/* sums[i][o] = mismatches of window i with output o of four, in registers; the weights of 16 stand side by side. */
+BNNCC_INLINE void bnncc_xnor_quad(
+    const int pixels, const unsigned char *const *x, const bnncc_taps *t, const unsigned char *weights,
+    uint64_t sums[2][4])
+{
+    for (int i = 0; i < pixels; ++i)
+        for (int o = 0; o < 4; ++o)
+            sums[i][o] = 0;
+    for (size_t row = 0; row < t->rows; ++row)
+        for (size_t column = 0; column < t->columns; ++column) {
+            size_t at = row * t->row_bytes + column * t->column_bytes;
+            for (size_t k = 0; k < t->words; ++k, at += 8, weights += 128) {
+                BNNCC_UNROLL
+                for (int i = 0; i < pixels; ++i) {
+                    const uint64_t word = bnncc_load64(x[i] + at);
+                    BNNCC_UNROLL
+                    for (int o = 0; o < 4; ++o)
+                        sums[i][o] += bnncc_popcount64(word ^ bnncc_load64(weights + 8 * o));
+                }
+            }
+        }
+}
+
+/* acc[i][j] = mismatches of window i with the outputs 16 j .. 16 j + 15. */
 BNNCC_INLINE void bnncc_xnor_tile(
     const int pixels, const int vectors, const unsigned char *const *x, const bnncc_taps *t,
     const unsigned char *weights, bnncc_lanes acc[][4])
 {
-    for (int i = 0; i < pixels; ++i)
+    const int step = pixels < 2 ? 1 : 2;
+    for (int i = 0; i < pixels; i += step)
         for (int j = 0; j < vectors; ++j)
             for (int lane = 0; lane < 16; lane += 4) {
-                const unsigned char *w = weights + (size_t)j * t->panel_bytes + 8 * lane;
-                uint32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
-                for (size_t row = 0; row < t->rows; ++row)
-                    for (size_t column = 0; column < t->columns; ++column) {
-                        const unsigned char *at = x[i] + row * t->row_bytes + column * t->column_bytes;
-                        for (size_t k = 0; k < t->words; ++k, at += 8, w += 128) {
-                            const uint64_t word = bnncc_load64(at);
-                            sum0 += bnncc_popcount64(word ^ bnncc_load64(w));
-                            sum1 += bnncc_popcount64(word ^ bnncc_load64(w + 8));
-                            sum2 += bnncc_popcount64(word ^ bnncc_load64(w + 16));
-                            sum3 += bnncc_popcount64(word ^ bnncc_load64(w + 24));
-                        }
-                    }
-                acc[i][j].lane[lane] = (int32_t)sum0;
-                acc[i][j].lane[lane + 1] = (int32_t)sum1;
-                acc[i][j].lane[lane + 2] = (int32_t)sum2;
-                acc[i][j].lane[lane + 3] = (int32_t)sum3;
+                uint64_t sums[2][4];
+                bnncc_xnor_quad(step, x + i, t, weights + (size_t)j * t->panel_bytes + 8 * lane, sums);
+                for (int p = 0; p < step; ++p)
+                    for (int o = 0; o < 4; ++o)
+                        acc[i + p][j].lane[lane + o] = (int32_t)sums[p][o];
             }
 }
 
+typedef int16_t bnncc_i16x8 __attribute__((vector_size(16)));
 typedef int32_t bnncc_i32x4 __attribute__((vector_size(16)));
 typedef uint32_t bnncc_u32x4 __attribute__((vector_size(16)));
 
-/* Byte b of each lane of the weights is -1, 0 or 1: all bits set where it is -1. */
-BNNCC_INLINE bnncc_i32x4 bnncc_is_minus(bnncc_u32x4 weights, const int b)
+enum { BNNCC_FLUSH = 64 }; /* words whose sums of four pixels fit 16 bits: 64 * 2 * 255 < 2^15 */
+
+/* The sums of one window for 16 outputs: all pixels, less twice those with weight -1.
+ * Lanes are 32 bits, one output each; the four bytes of a lane are added up in two fields of 16 bits. */
+BNNCC_INLINE void bnncc_dot_vector(
+    const int is_signed, const unsigned char *x, size_t words, const unsigned char *weights, bnncc_lanes *acc)
 {
-    return (bnncc_i32x4)(weights << (24 - 8 * b)) >> 31;
+    bnncc_i32x4 sums[4] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}};
+    int32_t total = 0;
+    for (size_t k = 0; k < 4 * words; ++k)
+        total += is_signed ? (int32_t)(int8_t)x[k] : (int32_t)x[k];
+    for (size_t k = 0; k < words;) {
+        const size_t end = bnncc_min(words, k + BNNCC_FLUSH);
+        bnncc_i16x8 fields[4] = {{0, 0}, {0, 0}, {0, 0}, {0, 0}};
+        for (; k < end; ++k) {
+            const uint32_t quad = bnncc_load32(x + 4 * k);
+            const bnncc_u32x4 pixels = {quad, quad, quad, quad};
+            const bnncc_i16x8 even = is_signed ? (bnncc_i16x8)pixels << 8 >> 8 : (bnncc_i16x8)pixels & 255;
+            const bnncc_i16x8 odd =
+                is_signed ? (bnncc_i16x8)pixels >> 8 : (bnncc_i16x8)(pixels >> 8 & UINT32_C(0x00ff00ff));
+            BNNCC_UNROLL
+            for (int quarter = 0; quarter < 4; ++quarter) {
+                bnncc_i16x8 w; /* bytes -1, 0 or 1: a shift to the sign bit and back tells -1 */
+                memcpy(&w, weights + 64 * k + 16 * (size_t)quarter, sizeof w);
+                fields[quarter] += (w << 8 >> 15 & even) + (w >> 15 & odd);
+            }
+        }
+        BNNCC_UNROLL
+        for (int quarter = 0; quarter < 4; ++quarter) {
+            const bnncc_i32x4 both = (bnncc_i32x4)fields[quarter];
+            sums[quarter] += (both << 16 >> 16) + (both >> 16);
+        }
+    }
+    for (int lane = 0; lane < 16; ++lane)
+        acc->lane[lane] = total - 2 * sums[lane / 4][lane % 4];
 }
 
-/* acc[i][j] = sums of window i for the outputs 16 j .. 16 j + 15: all pixels, less twice those with weight -1. */
+/* acc[i][j] = sums of window i for the outputs 16 j .. 16 j + 15. */
 BNNCC_INLINE void bnncc_dot_tile(
     const int is_signed, const int pixels, const int vectors, const unsigned char *const *x,
     const bnncc_taps *t, const unsigned char *weights, bnncc_lanes acc[][4])
 {
-    for (int i = 0; i < pixels; ++i) {
-        int32_t total = 0;
-        for (size_t k = 0; k < 4 * t->words; ++k)
-            total += is_signed ? (int32_t)(int8_t)x[i][k] : (int32_t)x[i][k];
+    for (int i = 0; i < pixels; ++i)
         for (int j = 0; j < vectors; ++j)
-            for (int quarter = 0; quarter < 4; ++quarter) {
-                const unsigned char *w = weights + (size_t)j * t->panel_bytes + 16 * quarter;
-                bnncc_i32x4 minus = {0, 0, 0, 0};
-                for (size_t k = 0; k < t->words; ++k, w += 64) {
-                    const unsigned char *at = x[i] + 4 * k;
-                    bnncc_u32x4 quads;
-                    memcpy(&quads, w, sizeof quads);
-                    BNNCC_UNROLL
-                    for (int b = 0; b < 4; ++b)
-                        minus += bnncc_is_minus(quads, b) & (is_signed ? (int32_t)(int8_t)at[b] : (int32_t)at[b]);
-                }
-                for (int lane = 0; lane < 4; ++lane)
-                    acc[i][j].lane[4 * quarter + lane] = total - 2 * minus[lane];
-            }
-    }
+            bnncc_dot_vector(is_signed, x[i], t->words, weights + (size_t)j * t->panel_bytes, &acc[i][j]);
 }
 
 /* Bit o: the sum of output o is at most its limit. */

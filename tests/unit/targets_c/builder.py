@@ -1,4 +1,4 @@
-"""Bit graphs for tests of the C target: many independent layers in one network, so that one compilation serves all."""
+"""Bit graphs for tests of the C target: many layers in one network, so that one compilation serves all."""
 
 from __future__ import annotations
 
@@ -89,6 +89,7 @@ class Bits:
         *,
         is_flipped: bool = False,
         has_border: bool = False,
+        weight: ConstRef | None = None,
     ) -> Value:
         """Return the result of a layer; ``store`` is signs, scores or sums."""
         kernel = x.type.spatial if window is None else window.kernel
@@ -96,10 +97,9 @@ class Bits:
         size = (1, 1) if window is None else window.output_size(*x.type.spatial)
         border = border_taps(window, *x.type.spatial).border if window and has_border else None
         spread = max(3, int(fan_in**0.5)) * (1 if x.type.elem is Elem.SIGN else 140)
-        if window is None:
-            weight = self.weight((outputs, x.type.count))
-        else:
-            weight = self.weight((outputs, x.type.channels, *kernel))
+        if weight is None:
+            taps = (x.type.count,) if window is None else (x.type.channels, *kernel)
+            weight = self.weight((outputs, *taps))
         epilogue = self._epilogue(store, outputs, border, spread, pool, is_flipped=is_flipped)
         if pool is not None:
             size = pool.output_size(*size)

@@ -271,6 +271,31 @@ def test_kernels_equal_the_reference(form, cc, cache):
 
 
 @pytest.mark.parametrize("form", form_params())
+def test_sums_of_extreme_pixels(form, cache):
+    net = Bits("extreme")
+    signs = {"minus": -np.ones((2, 3001), np.int8), "plus": np.ones((2, 3001), np.int8)}
+    for elem, fan_in in product((Elem.U8, Elem.I8), (256, 257, 3001)):
+        x = net.plain(elem, fan_in)
+        for name, weight in signs.items():
+            net.output(
+                net.layer(x, 2, None, "sums", weight=net.constant(name, Elem.SIGN, weight[:, :fan_in]))
+            )
+    graph = net.graph()
+    executable = load(graph, form, find_c_compiler(), cache)
+    for extreme in (0, -1):
+        limits = {Elem.U8: (0, 255), Elem.I8: (-128, 127)}
+        inputs = {
+            value.name: np.full(
+                (5, *value.type.shape),
+                limits[value.type.elem][extreme],
+                {Elem.U8: np.uint8, Elem.I8: np.int8}[value.type.elem],
+            )
+            for value in graph.inputs
+        }
+        assert_same(executable.run(inputs), evaluate_bit(graph, inputs))
+
+
+@pytest.mark.parametrize("form", form_params())
 def test_corpus_equals_the_reference(form, cache):
     layouts = layout_passes(form.storage)
     lowered = {network.name: run_pipeline(lower_network(network), layouts) for network in CORPUS}
@@ -360,7 +385,7 @@ def test_random_layers(form, cache, layers, images):
             or window is None
             or not fits(pool.output_size(*window.output_size(*size)) if pool else (1, 1))
         ):
-            pool = None
+            pool = None  # noqa: PLW2901 - a pool that cannot be there
         shape = (
             (count, *size) if elem is not Elem.SIGN or window else (count, 1 + size[0] % 4, 1 + size[1] % 4)
         )
