@@ -9,6 +9,7 @@ import numpy as np
 
 from bnncc.analysis.ranges import Interval, Ranges, element_range, ranges
 from bnncc.ir import bit
+from bnncc.ir.graph import operands
 from bnncc.ir.types import Elem, Value
 from bnncc.passes.border_tables import Table, meet
 from bnncc.passes.rewrite import Rule, Scope, rewrite
@@ -23,17 +24,27 @@ class FoldBorder:
     After::   %s = bit.threshold(x=%c, bounds=@s.bounds, flips=none, border=B) : sign[20, 8, 8]
 
     ``m c + t >= b`` is ``c >= ceil((b - t) / m)`` for ``m > 0``, and ``c < floor((b - t) / m) + 1`` for
-    ``m < 0``: one more flip. Consecutive affine maps become one, and one that changes nothing goes.
+    ``m < 0``: one more flip. Consecutive affine maps become one, and one that changes nothing goes. Sums
+    that are stored with their table for another reader are compared as stored.
     """
 
     name: ClassVar[str] = "fold-border"
 
     def run(self, graph: bit.BitGraph) -> bit.BitGraph:
         """Return the graph with no threshold directly after an integer affine map."""
-        return rewrite(graph, _rule(ranges(graph)))
+        return rewrite(graph, _rule(ranges(graph), _stored(graph)))
 
 
-def _rule(reachable: Ranges) -> Rule:
+def _stored(graph: bit.BitGraph) -> set[str]:
+    """Return the values that something reads which cannot absorb an affine map: those are computed anyway."""
+    found = {output.value.name for output in graph.outputs}
+    for node in graph.nodes:
+        if not isinstance(node, (bit.Threshold, bit.BorderAffine)):
+            found.update(value.name for value in operands(node))
+    return found
+
+
+def _rule(reachable: Ranges, stored: set[str]) -> Rule:
     def rule(node: bit.BitOp, scope: Scope) -> tuple[bit.BitOp, ...] | Value | None:
         if isinstance(node, bit.BorderAffine) and node.x.type.elem is Elem.I32 and _is_identity(node, scope):
             return node.x
@@ -41,6 +52,8 @@ def _rule(reachable: Ranges) -> Rule:
             return None
         affine = scope.producer(node.x)
         if not isinstance(affine, bit.BorderAffine):
+            return None
+        if affine.result.name in stored and affine.x.type.elem is Elem.I32:
             return None
         if isinstance(node, bit.BorderAffine):
             return (_merged(node, affine, scope),)

@@ -114,6 +114,13 @@ def test_equal_operations_are_done_once() -> None:
     assert found.outputs[1] == Output("normalized", found.outputs[2].value)
 
 
+def test_different_operations_on_one_value_stay() -> None:
+    net = Network("both")
+    x = net.batch_norm(net.dense(net.input(Elem.SIGN, 9), 4))
+    found = lower_network(net.output(net.relu(x), "relu").output(net.hard_tanh(x), "tanh").build())
+    assert kinds(found) == {"Layer": 1, "Relu": 1, "HardTanh": 1}
+
+
 def test_shared_sums_are_stored_once() -> None:
     found = lowered("shared_sum")
     assert kinds(found)["Layer"] == 3
@@ -136,6 +143,15 @@ def test_layouts(name: str) -> None:
             case bit.Affine(x=x):
                 assert x.type.layout is Layout.PLAIN
     assert all(output.value.type.layout is Layout.PLAIN for output in placed.outputs)
+
+
+def test_shared_pools_are_not_repeated() -> None:
+    assert kinds(lowered("shared_pool"))["MaxPool2d"] == 1
+
+
+def test_tables_of_shared_sums_stay_in_the_layer() -> None:
+    assert "BorderAffine" not in kinds(lowered("shortcut_sums"))
+    assert "BorderAffine" not in kinds(lowered("shared_pool"))
 
 
 def test_no_copy_where_the_layer_can_store_as_needed() -> None:
