@@ -55,10 +55,11 @@ template <u32 CELLS> EMU_INLINE void note_read(Thread *t, u32 first, u32 offset,
 template <u32 CELLS> EMU_INLINE void note_write(Thread *t, u32 first, u32 offset, u32 bytes, u32 line, u32 strength) {
   const u32 me = t->record | strength, floor = t->floor;
   const Shadow shadow = t->shadow;
+  // read_last is noted only beside a read_first of the same time, so it need not be looked at here.
   u32 i = 0;
   for (; i + 4 <= CELLS; i += 4) {
     const u32 at = first + i;
-    const u32x4 fresh = (u32x4)(load4(shadow.written + at) >= floor) | (u32x4)(load4(shadow.read_first + at) >= floor) | (u32x4)(load4(shadow.read_last + at) >= floor);
+    const u32x4 fresh = (u32x4)(load4(shadow.written + at) >= floor) | (u32x4)(load4(shadow.read_first + at) >= floor);
     if (EMU_UNLIKELY(any4(fresh)))
       for (u32 k = 0; k < 4; k++) emu_check_write(t, at + k, line, offset, bytes, me);
     store4(shadow.written + at, u32x4{me, me, me, me});
@@ -66,7 +67,7 @@ template <u32 CELLS> EMU_INLINE void note_write(Thread *t, u32 first, u32 offset
   }
   for (; i < CELLS; i++) {
     const u32 at = first + i;
-    if (EMU_UNLIKELY(shadow.written[at] >= floor || shadow.read_first[at] >= floor || shadow.read_last[at] >= floor)) emu_check_write(t, at, line, offset, bytes, me);
+    if (EMU_UNLIKELY(shadow.written[at] >= floor || shadow.read_first[at] >= floor)) emu_check_write(t, at, line, offset, bytes, me);
     shadow.written[at] = me;
     shadow.write_line[at] = line;
   }

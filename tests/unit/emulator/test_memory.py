@@ -330,6 +330,33 @@ def test_only_what_precedes_an_arrival_is_ordered_by_it(load, memory) -> None:
             bad.launch("k", (1,), (64,), [memory.alloc(64)], options=options)
 
 
+OVERTAKE = """
+  mov.u32 %r1, tile;
+  setp.ne.u32 %p1, %r0, {writer};
+  {narrow}
+  @!%p1 st.shared.v4.u32 [%r1], {{%r0, %r0, %r0, %r0}};
+  bar.sync 0;
+  ld.shared.v4.u32 {{%r2, %r3, %r4, %r5}}, [%r1];
+  vote.sync.ballot.b32 %r6, 1, -1;
+  @!%p1 st.shared.v4.u32 [%r1], {{%r6, %r6, %r6, %r6}};
+"""
+
+
+@pytest.mark.parametrize(
+    "narrow", ["", "@!%p1 st.shared.u8 [tile+48], 1;"], ids=["one cell", "sixteen cells"]
+)
+@pytest.mark.parametrize("writer", [0, 31])
+def test_a_rendezvous_does_not_order_a_write_after_reads(load, memory, writer: int, narrow: str) -> None:
+    code = OVERTAKE.format(writer=writer, narrow=narrow)
+    registers = ".reg .pred %p<2>;"
+    for schedule in (emulator.Schedule.ascending(), emulator.Schedule.descending()):
+        options = emulator.LaunchOptions(schedule=schedule)
+        with pytest.raises(emulator.EmulatorFault, match="overwrites what was read by thread"):
+            load(access(code, registers)).launch("k", (1,), (32,), [memory.alloc(64)], options=options)
+        fenced = code.replace("vote.sync.ballot.b32 %r6, 1, -1;", "bar.warp.sync -1;")
+        load(access(fenced, registers)).launch("k", (1,), (32,), [memory.alloc(64)], options=options)
+
+
 def test_freed_memory_is_out_of_bounds(load, memory) -> None:
     module = load(access("ld.global.u32 %r1, [%d0];"))
     buffer = memory.alloc(64)
