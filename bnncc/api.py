@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bnncc._files import read_bytes
 from bnncc.codegen.package import Package
 from bnncc.diagnostics import DataError, PlatformError
-from bnncc.driver import CompileOptions, compile_elaborated, load_model
+from bnncc.driver import TARGETS, CompileOptions, compile_elaborated, load_model
 from bnncc.frontend.load import Elaborated
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.train_spec import Clause, TrainSpec, bounds
@@ -100,12 +100,12 @@ class TrainKeywords(TypedDict, total=False):
 class CompileKeywords(TypedDict, total=False):
     """What `compile` takes besides the network and its weights.
 
-    ``target`` is ``("cuda", "c")``; ``arch`` names GPU architectures (``("sm_80", "sm_90a")``); ``march`` the
-    CPU of the C (``native``); ``seed`` draws random weights on purpose.
+    ``target`` is ``"cuda,c"`` or ``("cuda", "c")``; ``arch`` names GPU architectures (``"sm_80,sm_90a"``);
+    ``march`` the CPU of the C (``native``); ``seed`` draws random weights on purpose.
     """
 
-    target: tuple[str, ...]
-    arch: tuple[str, ...] | None
+    target: str | tuple[str, ...]
+    arch: str | tuple[str, ...] | None
     march: str
     seed: int | None
 
@@ -194,11 +194,16 @@ def compile(  # noqa: A001 - the API's verb; nobody imports it without the modul
         overrides=loaded.overrides,
         weights=Path(given) if isinstance(given, str) else given,
         random_seed=options.get("seed"),
-        targets=options.get("target", ("cuda", "c")),
-        archs=options.get("arch"),
+        targets=_names(options.get("target", TARGETS)),
+        archs=_names(options.get("arch") or ()) or None,
         march=options.get("march", "native"),
     )
     return compile_elaborated(loaded.elaborated, loaded.path, chosen)
+
+
+def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    parts = given.split(",") if isinstance(given, str) else given
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _recipe(model: Model, options: TrainKeywords) -> TrainSpec:

@@ -16,7 +16,7 @@ from bnncc._version import __version__
 from bnncc.codegen.manifest import Manifest, PortInfo, SourceInfo
 from bnncc.codegen.package import NN_IR, REPORT, WEIGHTS, Package, make_package
 from bnncc.codegen.packed_weights import encode_weights
-from bnncc.diagnostics import Source, Span
+from bnncc.diagnostics import DataError, Source, Span
 from bnncc.frontend.load import Elaborated, load_network, parse_overrides
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.text import print_graph
@@ -30,6 +30,7 @@ from bnncc.weights import Weights, find_weights, given_weights, random_weights
 
 WeightsGiven: TypeAlias = Path | Mapping[str, npt.NDArray[Any]] | None
 MODEL: Final = "model.bnn"
+TARGETS: Final = ("cuda", "c")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class CompileOptions:
     overrides: Mapping[str, str] = field(default_factory=dict)
     weights: WeightsGiven = None
     random_seed: int | None = None
-    targets: tuple[str, ...] = ("cuda", "c")
+    targets: tuple[str, ...] = TARGETS
     archs: tuple[str, ...] | None = None
     march: str = "native"
 
@@ -113,8 +114,10 @@ def _build_all(bound: NnGraph, options: CompileOptions, observe: Observe) -> tup
         match name:
             case "c":
                 prepared.append(prepare_c(lowered, options.march, observe))
-            case _:
+            case "cuda":
                 prepared.append(prepare_cuda(lowered, options.archs, observe))
+            case _:
+                raise DataError(f"there is no target '{name}'; choose from {', '.join(TARGETS)}")
     # What is left is other programs' work: the compilers run side by side.
     with ThreadPoolExecutor() as pool:
         return tuple(pool.map(lambda item: item.build(), prepared))

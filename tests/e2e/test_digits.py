@@ -149,7 +149,7 @@ def test_settings_out_of_range_are_named(settings, tmp_path) -> None:
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_bits(folder: Path, tmp_path: Path) -> None:
-    arguments = ["train", "model.bnn", "--data", "digits", "--epochs", "12", "--seed", "7", "--threads", "1"]
+    arguments = ["train", "model.bnn", "--data", "digits", "--epochs", "8", "--seed", "7", "--threads", "1"]
     whole = _run(*arguments, "-o", str(tmp_path / "whole"), cwd=folder)
     assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
@@ -161,7 +161,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_bits(folder: Path, tmp_pat
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("epoch 2"):
+        if line.startswith("epoch 1"):
             break
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)

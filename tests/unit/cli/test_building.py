@@ -223,5 +223,8 @@ def test_a_package_can_be_compiled_from_arrays(folder) -> None:
     first, second = (api.compile(model, arrays, target=("c",)) for _ in range(2))
     assert first.manifest.weights.origin == "file"
     assert first.to_bytes() == second.to_bytes()
+    assert api.compile(model, arrays, target="c").to_bytes() == first.to_bytes()
     with pytest.raises(DataError, match="no weights file"):
         api.compile(model, "no.safetensors")
+    with pytest.raises(DataError, match="no target 'fpga'"):
+        api.compile(model, arrays, target="c, fpga")
