@@ -69,7 +69,7 @@ def from_input(array: Array, elem: Elem) -> Array:
             assert_never(elem)
 
 
-def to_output(value: Tensor, elem: Elem) -> Array:
+def to_output(value: Tensor, elem: Elem) -> Array:  # noqa: PLR0911 -- one branch an element
     """Return an output as its receiver gets it: signs as int8, real numbers as float32."""
     match elem:
         case Elem.F32 | Elem.REAL:
