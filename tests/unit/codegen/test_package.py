@@ -118,7 +118,7 @@ def test_a_flipped_bit_never_changes_the_content(position: int) -> None:
     "name", ["../evil", "/etc/passwd", "a/../../b", "C:\\x", "a\\b", "a//b", "./a", "a\nb", "dir/", "é"]
 )
 def test_unsafe_names_are_refused(name: str) -> None:
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="not allowed"):
         Package.from_bytes(_zip([*_entries(), (name, b"")]))
 
 
@@ -222,9 +222,15 @@ def test_binary_weights_take_one_bit(shape: tuple[int, ...]) -> None:
 
 def test_weights_with_a_wrong_logical_shape_are_refused() -> None:
     raw = encode_weights({_ref("w", Elem.SIGN, (2, 40)): np.ones((2, 40), np.int8)})
-    for old, new in ((b"[2, 40]", b"[2, 70]"), (b"[2, 40]", b"[2,-40]")):
+    for old, new in ((b"[2, 40]", b"[2, 70]"), (b"[2, 40]", b"[2,-40]"))):
         with pytest.raises(DataError, match="'w'"):
             decode_weights(raw.replace(old, new), "file")
+
+
+def test_weights_with_a_shape_that_is_no_numbers_are_refused() -> None:
+    raw = encode_weights({_ref("w", Elem.SIGN, (2, 4000)): np.ones((2, 4000), np.int8)})
+    with pytest.raises(DataError, match="'w'"):
+        decode_weights(raw.replace(b"[2, 4000]", b'[2,\\"a\\"]'), "file")
 
 
 @pytest.mark.parametrize("position", range(0, 200, 3))
