@@ -222,7 +222,7 @@ def test_binary_weights_take_one_bit(shape: tuple[int, ...]) -> None:
 
 def test_weights_with_a_wrong_logical_shape_are_refused() -> None:
     raw = encode_weights({_ref("w", Elem.SIGN, (2, 40)): np.ones((2, 40), np.int8)})
-    for old, new in ((b"[2, 40]", b"[2, 70]"), (b"[2, 40]", b"[2,-40]"))):
+    for old, new in ((b"[2, 40]", b"[2, 70]"), (b"[2, 40]", b"[2,-40]")):
         with pytest.raises(DataError, match="'w'"):
             decode_weights(raw.replace(old, new), "file")
 
