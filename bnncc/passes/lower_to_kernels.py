@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from bnncc.diagnostics import InternalError
 from bnncc.ir import bit, kernel
-from bnncc.ir.graph import digest_of, freeze
+from bnncc.ir.graph import Output, digest_of, freeze
 from bnncc.ir.packing import pack_integer_weights, pack_weights, pack_words
-from bnncc.ir.types import ConstRef, Elem, TensorType
+from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from bnncc.ir.window import Window
+from bnncc.passes.rewrite import with_operands
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -36,15 +37,38 @@ class LowerToKernels:
 
     def run(self, graph: bit.BitGraph) -> kernel.KernelGraph:
         """Return the same network in the physical form of ``storage``."""
-        lowering = _Lowering(graph=graph, storage=self.storage)
-        nodes = tuple(lowering.node(node) for node in graph.nodes)
+        named = _named_after_weights(graph)
+        lowering = _Lowering(graph=named, storage=self.storage)
+        nodes = tuple(lowering.node(node) for node in named.nodes)
         return kernel.KernelGraph(
-            name=graph.name,
-            inputs=graph.inputs,
+            name=named.name,
+            inputs=named.inputs,
             nodes=nodes,
-            outputs=graph.outputs,
+            outputs=named.outputs,
             constants=lowering.constants,
         )
+
+
+def _named_after_weights(graph: bit.BitGraph) -> bit.BitGraph:
+    """Return ``graph`` with the result of each layer called as its author calls the layer: ``conv2``.
+
+    In the bit graph it has the name of the last operation that was fused, ``sign2``: there a name stands for
+    the same value from pass to pass.
+    """
+    taken = {value.name for value in graph.inputs} | {node.result.name for node in graph.nodes}
+    renamed: dict[str, Value] = {}
+    nodes: list[bit.BitOp] = []
+    for node in graph.nodes:
+        moved = with_operands(node, renamed)
+        if isinstance(moved, bit.Layer) and moved.weight.name.endswith(".weight"):
+            name = moved.weight.name.removesuffix(".weight")
+            if name not in taken:
+                taken.add(name)
+                renamed[moved.result.name] = replace(moved.result, name=name)
+                moved = replace(moved, result=renamed[moved.result.name])
+        nodes.append(moved)
+    outputs = tuple(Output(o.name, renamed.get(o.value.name, o.value)) for o in graph.outputs)
+    return replace(graph, nodes=tuple(nodes), outputs=outputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
