@@ -8,10 +8,7 @@ from typing import Final
 import numpy as np
 
 _KEYWORDS: Final = frozenset(
-    "alignas alignof auto bool break case char class const constexpr continue default delete do double else enum "
-    "explicit export extern false float for friend goto if inline int long namespace new operator private "
-    "protected public register restrict return short signed sizeof static struct switch template this throw true "
-    "try typedef typename union unsigned using virtual void volatile while main".split()
+    ["alignas", "alignof", "auto", "bool", "break", "case", "char", "class", "const", "constexpr", "continue", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline", "int", "long", "main", "namespace", "new", "operator", "private", "protected", "public", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typename", "union", "unsigned", "using", "virtual", "void", "volatile", "while"]
 )
 
 

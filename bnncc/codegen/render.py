@@ -47,7 +47,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _printable(value: object) -> object:
-    """Return ``value`` if it may stand in generated source; numbers with a decimal point go through c_float."""
+    """Return ``value`` if it may stand in generated source; floats go through `c_float` first."""
     if isinstance(value, bool) or not isinstance(value, (str, int, jinja2.Undefined)):
         raise jinja2.TemplateRuntimeError(f"a template may not print {value!r} ({type(value).__name__})")
     return value

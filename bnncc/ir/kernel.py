@@ -21,7 +21,7 @@ from bnncc.ir.window import Border, Window
 class Packing:
     """How a target stores the weights of a layer, as ``u32[ceil(O / lanes)][V][lanes][vector_bits / 32]``.
 
-    ``lanes`` neighbouring outputs stand side by side, so that one vector load serves all of them. ``V`` counts
+    ``lanes`` neighbouring outputs stand side by side, so that one vector load serves them all. ``V`` counts
     vectors of ``vector_bits`` along ``K``, in the order in which the activations lie in memory:
 
     - ``NHWC_WORDS64``: tap row, tap column, then words of the channels (``ceil(C / vector_bits)`` of them).
@@ -55,12 +55,12 @@ class StorageForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSigns:
-    """Store packed signs: ``bit = (mismatches <= limits[class, o]) ^ flips[o]``, OR over ``pool``, ``^ flips``.
+    """Store packed signs: ``(mismatches <= limits[class, o]) ^ flips[o]``, OR over ``pool``, ``^ flips``.
 
     For an `IntegerLayer` the test is ``acc >= limits[class, o]``.
 
     Shapes:
-        limits: ``[classes, O']`` i32, ``O'`` being ``O`` rounded up to whole packing lanes and to 32; outputs past ``O``
+        limits: ``[classes, O']`` i32, ``O'`` being ``O`` rounded up to whole lanes and to 32; outputs past ``O``
         never fire. flips, flips_after_pool: ``[O' / 32]`` words, None where no channel is flipped.
     """
 
@@ -88,7 +88,7 @@ class StoreScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSums:
-    """Store ``n = multiply * acc + table[class, o]``, i32, PLAIN. Shapes: table ``[classes, O]`` i32 or None."""
+    """Store ``n = multiply * acc + table[class, o]``, PLAIN. Shapes: table ``[classes, O]`` i32 or None."""
 
     multiply: int
     table: ConstRef | None

@@ -134,7 +134,7 @@ def weight_vectors(words: Words, shape: tuple[int, int, int, int], layout: Layou
 
 
 def pack_integer_weights(signs: Signs, lanes: int) -> npt.NDArray[np.int8]:
-    """Return the weights of an integer layer: ``[ceil(O / lanes), ceil(K / 4), lanes, 4]``, zeros past K and O.
+    """Return the weights of an integer layer: ``[ceil(O / lanes), ceil(K / 4), lanes, 4]``, else 0.
 
     Shapes:
         signs: ``[O, C, kh, kw]``; ``k`` runs over channel, tap row, tap column.

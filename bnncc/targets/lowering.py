@@ -13,7 +13,7 @@ from bnncc.ir.kernel import KernelProgram
 from bnncc.passes.lower_to_kernels import LowerToKernels
 from bnncc.passes.pipeline import BIT_PASSES, layout_passes, run_pipeline
 from bnncc.passes.plan_memory import PlanMemory
-from bnncc.targets.target import ArtifactT, Target
+from bnncc.targets.target import ArtifactT_co, Target
 
 Observe: TypeAlias = Callable[[int, str, Graph[Any]], None]
 """Called with the step, the name of the pass and its result, of whatever level."""
@@ -31,7 +31,7 @@ class Lowered:
     program: KernelProgram
 
 
-def lower_for(graph: BitGraph, target: Target[ArtifactT], observe: Observe = ignore) -> Lowered:
+def lower_for(graph: BitGraph, target: Target[ArtifactT_co], observe: Observe = ignore) -> Lowered:
     """Return the program of ``target`` for the network that `lower_network` made ``graph`` of.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a target is: pure functions from a bit graph to source text. No device, compiler, clock or environment."""
+"""What a target is: pure functions from a program to text. No device, compiler, clock or environment."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class SourceFile:
     text: str
 
 
-ArtifactT = TypeVar("ArtifactT", covariant=True)
+ArtifactT_co = TypeVar("ArtifactT_co", covariant=True)
 
 
-class Target(Protocol, Generic[ArtifactT]):
+class Target(Protocol, Generic[ArtifactT_co]):
     """One way to run a network. Implementations are frozen dataclasses; their fields are their options."""
 
     name: ClassVar[str]
@@ -33,5 +33,5 @@ class Target(Protocol, Generic[ArtifactT]):
     def check(self, graph: BitGraph) -> tuple[Diagnostic, ...]:
         """Return what this target cannot do with the lowered ``graph``, with spans."""
 
-    def emit(self, program: KernelProgram) -> ArtifactT:
+    def emit(self, program: KernelProgram) -> ArtifactT_co:
         """Return the generated sources, and all that is needed to build and launch them."""

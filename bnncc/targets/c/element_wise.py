@@ -15,7 +15,7 @@ from bnncc.targets.c.text import Emission, Function, element_type, origin, param
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapArgs:
-    """``y[i] = expression`` for every element ``i`` of channel ``o``, with ``border_class`` if there is one."""
+    """``y[i] = expression`` for every element ``i`` of channel ``o``; ``border_class`` if there is one."""
 
     template: ClassVar[str] = "c/map.c.j2"
     name: str
