@@ -60,8 +60,8 @@ class StoreSigns:
     For an `IntegerLayer` the test is ``acc >= limits[class, o]``.
 
     Shapes:
-        limits: ``[classes, O']`` i32, ``O'`` being ``O`` rounded up to whole lanes and to 32; outputs past ``O``
-        never fire. flips, flips_after_pool: ``[O' / 32]`` words, None where no channel is flipped.
+        limits: ``[classes, O']`` i32, ``O'`` being ``O`` rounded up to whole lanes and to 32; outputs past
+        ``O`` never fire. flips, flips_after_pool: ``[O' / 32]`` words, None where no channel is flipped.
     """
 
     limits: ConstRef
