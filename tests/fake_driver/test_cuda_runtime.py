@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_check.device import architecture_for
 from bnncc.diagnostics import PlatformError
 from bnncc.runtime.cuda import choose_image
 from bnncc.toolchain.build_cache import BuildCache
@@ -98,6 +99,21 @@ IMAGES = [
 def test_the_best_image_is_chosen(capability, kind, arch):
     chosen = choose_image(IMAGES, capability)
     assert (chosen.kind, chosen.arch) == (kind, arch)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((7, 5), ("sm_75", True)),
+        ((8, 7), ("sm_86", True)),
+        ((9, 0), ("sm_90a", True)),
+        ((10, 3), ("sm_89", False)),
+        ((12, 1), ("sm_120", True)),
+        ((13, 0), ("sm_120", False)),
+    ],
+)
+def test_what_gpu_check_compiles_for(capability, expected):
+    assert architecture_for(capability) == expected
 
 
 def test_no_image_fits():

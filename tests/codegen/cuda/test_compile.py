@@ -15,7 +15,14 @@ from bnncc.toolchain.cuda_compiler import ARCHITECTURES
 from bnncc.toolchain.nvcc import find_nvcc
 from bnncc.toolchain.nvrtc import find_nvrtc
 from bnncc.weights import random_weights
-from tests.codegen.cuda.layer_groups import GROUPS, conv_pools, dense_stores, integer_conv, plain_values
+from tests.codegen.cuda.layer_groups import (
+    GROUPS,
+    conv_pools,
+    conv_stores,
+    dense_stores,
+    integer_conv,
+    plain_values,
+)
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -40,7 +47,7 @@ def assert_nothing_in_local_memory(image):
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("make", [conv_pools, integer_conv, plain_values], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [conv_stores, integer_conv, plain_values], ids=lambda make: make.__name__)
 def test_architectures(compiler, arch, make):
     source = CudaTarget().emit(make()).source.text
     image = compiler.compile(source, arch, "cubin")

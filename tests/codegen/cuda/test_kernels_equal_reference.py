@@ -12,7 +12,7 @@ from bnncc.passes.pipeline import lower_network
 from bnncc.runtime.emulated import EmulatedExecutable
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import lower_for
-from tests.codegen.cuda.layer_groups import GROUPS, conv_large, conv_stores, integer_dense
+from tests.codegen.cuda.layer_groups import GROUPS, conv_large, conv_stores, dense_stores
 from tests.corpus import CORPUS
 from tests.cuda_programs import inputs_of
 
@@ -42,12 +42,12 @@ def test_layers(make):
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_90a", "sm_120"])
-def test_ptx_of_other_architectures(arch):
-    for make in (conv_stores, integer_dense):
-        program = make()
-        executable = load(program, arch)
-        assert_equals_reference(executable, program, 3)
-        executable.close()
+@pytest.mark.parametrize("make", [conv_stores, dense_stores], ids=lambda make: make.__name__)
+def test_ptx_of_other_architectures(make, arch):
+    program = make()
+    executable = load(program, arch)
+    assert_equals_reference(executable, program, 3)
+    executable.close()
 
 
 @pytest.mark.parametrize("graph", CORPUS, ids=lambda graph: graph.name)
