@@ -230,9 +230,8 @@ def main() -> None:
         rate = statistics.median(seen)
         of_peak = f"{100 * rate / top:5.1f} % of peak" if layer.case.elem is Elem.SIGN else "(integer)"
         micros = layer.case.macs / rate * 1e6
-        print(
-            f"{layer.case.name:28} {rate / 1e9:8.0f} GMAC/s {micros:9.1f} us (best {max(seen) / 1e9:.0f})  {of_peak}"
-        )
+        speed = f"{rate / 1e9:8.0f} GMAC/s {micros:9.1f} us (best {max(seen) / 1e9:.0f})"
+        print(f"{layer.case.name:28} {speed}  {of_peak}")
 
 
 if __name__ == "__main__":

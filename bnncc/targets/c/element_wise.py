@@ -10,7 +10,7 @@ from bnncc.ir import bit
 from bnncc.ir.types import Elem, Value
 from bnncc.ir.window import Border, Window
 from bnncc.targets.c.geometry import pixel_bytes
-from bnncc.targets.c.text import Emission, Function, element_type, origin, parameters
+from bnncc.targets.c.text import Emission, Function, class_tables, element_type, origin, parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class MapArgs:
     width: int
     pixels: int
     has_border: bool
-    row_class: tuple[int, ...]
-    column_class: tuple[int, ...]
+    row_class: tuple[str, ...]
+    column_class: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,8 @@ class PackArgs:
     result_bytes: int
     pixel_bytes: int
     has_border: bool
-    row_class: tuple[int, ...]
-    column_class: tuple[int, ...]
+    row_class: tuple[str, ...]
+    column_class: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ Mapped = bit.Affine | bit.Relu | bit.HardTanh | bit.Add | bit.BorderAffine
 def emit_map(node: Mapped, emission: Emission) -> Function:
     """Return the C function of an operation that computes each number from numbers at the same place."""
     formula = _map_formula(node, emission)
-    rows, columns = _classes(formula.border)
+    rows, columns = class_tables(formula.border)
     args = MapArgs(
         name=emission.symbol(node),
         origin=origin(node, _inputs_text(formula)),
@@ -138,7 +138,7 @@ def _map_formula(node: Mapped, emission: Emission) -> _Formula:
 def emit_pack(node: bit.Threshold | bit.Sign | bit.ChangeLayout, emission: Emission) -> Function:
     """Return the C function of an operation that makes packed signs from numbers, or from int8 signs."""
     formula = _pack_formula(node, emission)
-    rows, columns = _classes(formula.border)
+    rows, columns = class_tables(formula.border)
     result = node.result.type
     args = PackArgs(
         name=emission.symbol(node),
@@ -201,12 +201,6 @@ def emit_max_pool(node: bit.MaxPool2d, emission: Emission) -> Function:
     )
     headers = ("math.h",) if x.elem is Elem.F32 else ()
     return Function(text=render(args), symbol=args.name, operands=(node.x,), headers=headers)
-
-
-def _classes(border: Border | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if border is None:
-        return (), ()
-    return tuple(row * border.column_classes for row in border.rows), border.columns
 
 
 def _inputs_text(formula: _Formula) -> str:

@@ -10,7 +10,7 @@ from bnncc.ir import kernel
 from bnncc.ir.types import Elem, Value
 from bnncc.targets.c.geometry import PanelGroup, Taps, ceil_div, panel_groups
 from bnncc.targets.c.sources import Layer, PoolArgs, Source, source_of
-from bnncc.targets.c.text import Emission, Function, origin, parameters
+from bnncc.targets.c.text import Emission, Function, class_tables, origin, parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +69,8 @@ class LayerArgs:
     window_columns: int
     tiles_to: str
     has_border: bool
-    row_class: tuple[int, ...]
-    column_class: tuple[int, ...]
+    row_class: tuple[str, ...]
+    column_class: tuple[str, ...]
     is_signs: bool
     needs_zeros: bool
     signs: SignsArgs | None
@@ -87,6 +87,7 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
     source = source_of(node, emission)
     kind, store_name = _kind(node), _store_name(node, source)
     border = None if source.is_dense else node.store.border
+    row_class, column_class = class_tables(border)
     conv_first, conv_rows = _conv_rows(source)
     after = node.store.flips_after_pool if isinstance(node.store, kernel.StoreSigns) else None
     args = LayerArgs(
@@ -111,8 +112,8 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
         window_columns=source.result_columns if source.is_tile_pooled else source.columns,
         tiles_to=_tiles_to(node, source),
         has_border=border is not None,
-        row_class=() if border is None else tuple(row * border.column_classes for row in border.rows),
-        column_class=() if border is None else border.columns,
+        row_class=row_class,
+        column_class=column_class,
         is_signs=isinstance(node.store, kernel.StoreSigns),
         needs_zeros=isinstance(node.store, kernel.StoreSigns) and ceil_div(node.outputs, 16) % 4 != 0,
         signs=_signs(node, emission, source),

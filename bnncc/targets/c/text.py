@@ -11,6 +11,9 @@ from bnncc.diagnostics import NOWHERE
 from bnncc.ir.graph import Node
 from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
+from bnncc.ir.window import Border
+
+_NUMBERS_PER_LINE: Final = 24
 
 ELEMENT_TYPES: Final = {
     Elem.U8: "uint8_t",
@@ -80,6 +83,18 @@ class Emission:
     def bytes_pointer(self, ref: ConstRef | None) -> str:
         """Return a C expression that points to the bytes of a constant; ``NULL`` for None."""
         return "NULL" if ref is None else f"blob + {self.blob_offset(ref)}"
+
+
+def class_tables(border: Border | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the lines of ``row_class`` and ``column_class``: their sum is the row of the border table."""
+    if border is None:
+        return (), ()
+    return _lines(tuple(row * border.column_classes for row in border.rows)), _lines(border.columns)
+
+
+def _lines(numbers: tuple[int, ...]) -> tuple[str, ...]:
+    starts = range(0, len(numbers), _NUMBERS_PER_LINE)
+    return tuple(", ".join(map(str, numbers[start : start + _NUMBERS_PER_LINE])) for start in starts)
 
 
 def function_names(prefix: str, values: Iterable[Value]) -> dict[str, str]:

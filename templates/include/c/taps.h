@@ -16,8 +16,8 @@ typedef struct {
     size_t columns;      /* windows in a row */
     size_t row_bytes;    /* from a window to the one below */
     size_t column_bytes; /* from a window to the next on its right */
-    const uint16_t *row_class;    /* of the first row; rows of the border table, NULL if it has only one */
-    const uint16_t *column_class;
+    const uint32_t *row_class;    /* of the first row; rows of the border table, NULL if it has only one */
+    const uint32_t *column_class;
 } bnncc_windows;
 
 /* A window on its way over the image. */

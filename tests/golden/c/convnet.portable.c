@@ -24,8 +24,12 @@ BNNCC_FUNCTION void convnet_n0(
         .rows = 1, .columns = 1, .words = 7,
         .row_bytes = 0, .column_bytes = 0, .panel_bytes = 448,
     };
-    static const uint16_t row_class[] = {0, 3, 3, 3, 3, 3, 3, 6};
-    static const uint16_t column_class[] = {0, 1, 1, 1, 1, 1, 1, 2};
+    static const uint32_t row_class[] = {
+        0, 3, 3, 3, 3, 3, 3, 6,
+    };
+    static const uint32_t column_class[] = {
+        0, 1, 1, 1, 1, 1, 1, 2,
+    };
     static const bnncc_frame frame = {
         .height = 8, .row_bytes = 8, .top_rows = 1,
         .left_bytes = 1, .right_bytes = 1,
@@ -74,8 +78,12 @@ BNNCC_FUNCTION void convnet_n1(
         .rows = 3, .columns = 1, .words = 3,
         .row_bytes = 80, .column_bytes = 0, .panel_bytes = 1152,
     };
-    static const uint16_t row_class[] = {0, 3, 3, 3, 3, 3, 3, 6};
-    static const uint16_t column_class[] = {0, 1, 1, 1, 1, 1, 1, 2};
+    static const uint32_t row_class[] = {
+        0, 3, 3, 3, 3, 3, 3, 6,
+    };
+    static const uint32_t column_class[] = {
+        0, 1, 1, 1, 1, 1, 1, 2,
+    };
     static const bnncc_frame frame = {
         .height = 8, .row_bytes = 64, .top_rows = 1,
         .left_bytes = 8, .right_bytes = 8,
