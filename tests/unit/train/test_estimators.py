@@ -7,11 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.autograd import gradcheck
 
 from bnncc.ir.exact import ap2
 from bnncc.ir.nn import Estimator
 from bnncc.train.binarize import binarize, binarize_weight, power_of_two, shift_of, signs_of
+from bnncc.train.losses import squared_hinge
+from bnncc.train.module import BnnModule
 from bnncc.train.shift_batch_norm import ShiftNormState, shift_batch_norm
+
+from . import nets
 
 POINTS = torch.tensor([-2.0, -1.0, -0.75, -1e-30, -0.0, 0.0, 1e-30, 0.5, 1.0, 1.5])
 SIGNS = [-1, -1, -1, -1, 1, 1, 1, 1, 1, 1]
@@ -112,12 +117,42 @@ def test_shift_batch_norm_of_images_is_that_of_their_pixels():
     assert (images.permute(0, 2, 3, 1).reshape(-1, 3) - rows).abs().max() < 1e-5
 
 
-def test_gradients_of_the_real_part_are_right():
-    # Between two powers of two AP2 is constant, so without its straight-through part the rest is smooth: the
-    # whole network from a real layer to the loss must pass torch's numerical check.
-    from torch.autograd import gradcheck
+def by_detaching(x, surrogate):
+    """Sign with the gradient of ``surrogate``, written another way."""
+    return surrogate + (torch.where(x >= 0, 1.0, -1.0) - surrogate).detach()
 
-    from bnncc.train.losses import squared_hinge
 
+def test_gradients_of_a_network_are_those_of_the_surrogates():
+    module = BnnModule(nets.mlp(inputs=(30,)))
+    pixels = torch.randint(0, 256, (50, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    parameters = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
+
+    def norm(x, name):
+        mean, var = x.mean(0), x.var(0, unbiased=False)
+        return parameters[f"{name}.gamma"] * (x - mean) / (var + 1e-4).sqrt() + parameters[f"{name}.beta"]
+
+    x = pixels * (2 / 255) - 1
+    for dense, bn, is_last in (
+        ("layer1", "norm2", False),
+        ("layer4", "norm5", False),
+        ("layer7", "norm8", True),
+    ):
+        weight = parameters[f"{dense}.weight"]
+        x = norm(x @ by_detaching(weight, weight).T, bn)
+        if not is_last:
+            x = by_detaching(x, torch.nn.functional.hardtanh(x))
+    labels = torch.arange(50) % 10
+    torch.nn.functional.cross_entropy(x, labels).backward()
+
+    (scores,) = module.train()(pixels)
+    assert (scores - x).abs().max() < 1e-3
+    torch.nn.functional.cross_entropy(scores, labels).backward()
+    for name, parameter in module.named_parameters():
+        expected = parameters[name].grad
+        assert expected.abs().max() > 0
+        assert (parameter.grad - expected).abs().max() < 1e-3 * expected.abs().max(), name
+
+
+def test_the_gradient_of_the_hinge_is_right():
     scores = torch.tensor([[0.3, -0.2, 1.7], [0.1, 0.4, -2.0]], dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda s: squared_hinge(s, torch.tensor([0, 2])), (scores,))

@@ -164,6 +164,18 @@ def test_divergence_is_an_error_and_keeps_the_last_good_checkpoint(digits, tmp_p
     assert load_state(tmp_path).facts["epoch"] == 1
 
 
+def test_parameters_that_stop_being_finite_are_named(digits, tmp_path, monkeypatch):
+    from bnncc.train import run
+
+    def poison(parameters, bound):
+        next(item for item in parameters if item.name == "norm3.gamma").parameter.data[5] = float("inf")
+
+    monkeypatch.setattr(run, "clip_latent", poison)
+    with pytest.raises(VerificationError, match=r"(norm3\.gamma'|the loss) is not finite in epoch 1"):
+        fit(DIGITS_NET, SPEC, small(digits), options(tmp_path), Silence())
+    assert not (tmp_path / "best.safetensors").exists()
+
+
 def test_the_best_epoch_on_validation_is_kept(digits, tmp_path):
     spec = replace(SPEC, epochs=5, validation=60, select=train_spec.Selection.BEST, reestimate=0)
     result = fit(DIGITS_NET, spec, small(digits), options(tmp_path), Silence())

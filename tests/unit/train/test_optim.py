@@ -179,8 +179,10 @@ def test_presets_keep_what_belongs_to_the_task():
     base = spec.TrainSpec(epochs=7, batch=50, seed=3, validation=100, optimizer=spec.Adam(lr=1e-3))
     for preset in recipe.PRESETS.values():
         made = preset(base)
-        assert (made.epochs, made.batch, made.seed, made.validation) == (7, 50, 3, 100)
+        assert (made.epochs, made.batch, made.seed) == (7, 50, 3)
+    assert recipe.modern(base).validation == 0
     theano = recipe.paper_theano(base)
+    assert (theano.validation, theano.select) == (100, spec.Selection.BEST)
     assert theano.optimizer == spec.Adam(lr=1e-3)
     assert theano.loss == spec.SquaredHinge()
     assert theano.schedule == spec.ExponentialSchedule(to=3e-7)
