@@ -19,7 +19,7 @@ from bnncc.cli.scoring import BackendName, Scored, accuracy, available, require_
 from bnncc.cli.talk import progress_bar
 from bnncc.cli.training import watching
 from bnncc.codegen.package import Package
-from bnncc.data.dataset import Labels
+from bnncc.data.dataset import Images
 
 MODEL = Path(__file__).resolve().parent / "digits.bnn"
 OUTPUT = Path("build") / "demo"
@@ -32,7 +32,7 @@ def main() -> None:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     os.chdir(OUTPUT)
     _heading(f"1. The network: {MODEL.name}")
-    console.print(MODEL.read_text(encoding="utf-8").strip(), style="dim")
+    console.print(MODEL.read_text(encoding="utf-8").strip(), style="dim", markup=False, soft_wrap=True)
 
     _heading("2. Training in PyTorch, on 1,437 digits")
     with watching() as observer:
@@ -45,17 +45,18 @@ def main() -> None:
     console.print(f"{OUTPUT / 'digits.bnnpkg'}: {len(package.to_bytes()):,} bytes")
 
     _heading("4. Proving all backends equal, on every test image")
-    runs, labels = _all_scores(package)
+    test = test_images("digits", None, None, download=False)
+    runs = _all_scores(package, test.images)
     table = Table(box=None, header_style="bold")
     for title in ("backend", "accuracy", "images", "scores"):
         table.add_column(title)
     for run in runs:
-        found = accuracy(run.outputs["scores"], labels)
-        table.add_row(_title(run.backend), f"{found:.2%}", str(len(labels)), "equal, bit for bit")
+        found = accuracy(run.outputs["scores"], test.labels)
+        table.add_row(_title(run.backend), f"{found:.2%}", str(len(test)), "equal, bit for bit")
     console.print(table)
 
     _heading("5. What it gains")
-    console.print(_gains(package))
+    console.print(_gains(package, test.images))
     _heading("6. What to read")
     for path in sources:
         console.print(f"{OUTPUT / path}")
@@ -86,25 +87,24 @@ def _written(package: Package, name: str) -> Path:
     return path
 
 
-def _all_scores(package: Package) -> tuple[list[Scored], Labels]:
+def _all_scores(package: Package, images: Images) -> list[Scored]:
     """Return the scores of every backend that works here; they are compared on the way."""
-    split = test_images("digits", None, None, download=False)
     backends, lacking = available(package)
     for name, why in lacking.items():
-        console.print(f"[dim]without {_title(name)}: {why.splitlines()[0][:100]}[/]")
+        reason = why.splitlines()[0]
+        console.print(f"not here: {_title(name)}: {reason}", style="dim", markup=False, soft_wrap=True)
     runs: list[Scored] = []
     for backend in sorted(backends, key=lambda name: name is not BackendName.REF):
-        with progress_bar(_title(backend), len(split)) as advance:
-            runs.append(score(package, backend, {"image": split.images}, progress=advance))
+        with progress_bar(_title(backend), len(images)) as advance:
+            runs.append(score(package, backend, {"image": images}, progress=advance))
         require_equal(runs[0], runs[-1])
-    return runs, split.labels
+    return runs
 
 
-def _gains(package: Package) -> Table:
+def _gains(package: Package, images: Images) -> Table:
     from bnncc.train.float_twin import float_twin
 
     manifest = package.manifest
-    images = test_images("digits", None, None, download=False).images
     table = Table(box=None, header_style="bold")
     for title in ("", "binary network", "the same in float32", "ratio"):
         table.add_column(title, justify="right")
