@@ -10,7 +10,6 @@ from typing import Final
 from bnncc.ir.train_spec import (
     Adam,
     CosineSchedule,
-    CrossEntropy,
     ExponentialSchedule,
     RateScale,
     Selection,
@@ -76,14 +75,13 @@ def paper_torch7(spec: TrainSpec) -> TrainSpec:
 
 
 def modern(spec: TrainSpec) -> TrainSpec:
-    """Return ``spec`` with our recipe: cross entropy, Adam, a warm-up and a cosine, statistics averaged anew.
+    """Return ``spec`` with our recipe: Adam, a warm-up and a cosine, statistics averaged anew at the end.
 
-    Epochs, batch, seed and augmentation stay. All images are trained on and the last epoch counts: after a
+    Loss, epochs, batch, seed and augmentation stay. All images are trained on and the last epoch counts: after a
     cosine there is nothing to select. Nothing in it costs anything at inference.
     """
     return replace(
         spec,
-        loss=CrossEntropy(),
         optimizer=Adam(lr=1e-2),
         schedule=CosineSchedule(to=1e-4, warmup=0.05),
         weight_init=WeightInit.UNIFORM,
