@@ -46,17 +46,20 @@ __device__ __forceinline__ float bnncc_affine(float x, float scale, float shift)
     return __fadd_rn(__fmul_rn(scale, x), shift);
 }
 
-// Mismatches of one output channel a lane with IMAGES rows of x: vectors first, first + step, ...
-// The weights of 32 channels stand side by side, so a warp reads 512 bytes at once.
+// Mismatches of one output channel a lane with up to IMAGES rows of x: vectors first, first + step, ...
+// The weights of 32 channels stand side by side, so a warp reads 512 bytes at once. Rows past the images of
+// the batch hold nothing and are not read.
 template <int IMAGES, int IMAGE_STEP, int VECTOR_STEP>
 __device__ __forceinline__ void bnncc_xnor_rows(const uint4 *__restrict__ x, const uint4 *__restrict__ weight,
-                                                int first, int vectors, int step, int *mismatches)
+                                                int images, int first, int vectors, int step,
+                                                int *mismatches)
 {
 #pragma unroll 2
     for (int v = first; v < vectors; v += step) {
         const uint4 w = weight[v * 32];
 #pragma unroll
         for (int i = 0; i < IMAGES; ++i)
-            mismatches[i] += bnncc_mismatches(w, x[(size_t)i * IMAGE_STEP + v * VECTOR_STEP]);
+            if (i < images)
+                mismatches[i] += bnncc_mismatches(w, x[(size_t)i * IMAGE_STEP + v * VECTOR_STEP]);
     }
 }

@@ -110,10 +110,11 @@ bnncc_mlp_dense2(
     if (group < GROUPS) {
         const uint4 *x_rows = x + bnncc_rows8x128(first_image, VECTORS);
         const uint4 *weight_lane = weight + (size_t)group * VECTORS * 32 + lane;
-        if (images - first_image == 1)
-            bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, warp, VECTORS, 8, mismatches);
+        const int rows = images - first_image;
+        if (rows == 1)
+            bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, 1, warp, VECTORS, 8, mismatches);
         else
-            bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, warp, VECTORS, 8, mismatches);
+            bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, rows, warp, VECTORS, 8, mismatches);
     }
 #pragma unroll
     for (int i = 0; i < 8; ++i)
