@@ -105,21 +105,22 @@ class ExactGraph:
             case Exact(n=n):
                 return signs_of(n, torch.float32)
             case Normed(x=x):
-                bounds, flips = self._test(name, value)
-                return torch.where((x.n >= bounds) != flips, 1.0, -1.0)
+                bounds, directions = self._test(name, value)
+                # The sign of a difference of floats is exact, and at n = bound it is +1 too.
+                return signs_of(x.n - bounds, torch.float32) * directions
             case Tensor():
                 return signs_of(value)
             case _:
                 assert_never(value)
 
     def _test(self, name: str, value: Normed) -> tuple[Tensor, Tensor]:
-        """Return bounds and flips of the sign called ``name``, shaped to broadcast."""
+        """Return bounds and directions (-1 where flipped) of the sign ``name``, shaped to broadcast."""
         if name not in self._tests:
             n, unit, bound = value.x.n, value.x.unit, value.x.bound
             test = fold(value.norms, unit, -bound, bound)
             self._tests[name] = (
                 per_channel(test.bounds.astype(np.float64), n).to(n.dtype),
-                per_channel(test.flips, n),
+                per_channel(np.where(test.flips, -1, 1).astype(np.float32), n),
             )
         return self._tests[name]
 

@@ -77,8 +77,8 @@ def paper_torch7(spec: TrainSpec) -> TrainSpec:
 def modern(spec: TrainSpec) -> TrainSpec:
     """Return ``spec`` with our recipe: Adam, a warm-up and a cosine, statistics averaged anew at the end.
 
-    Loss, epochs, batch, seed and augmentation stay. All images are trained on and the last epoch counts: after a
-    cosine there is nothing to select. Nothing in it costs anything at inference.
+    Loss, epochs, batch, seed and augmentation stay. All images are trained on and the last epoch counts:
+    after a cosine there is nothing to select. Nothing in it costs anything at inference.
     """
     return replace(
         spec,
