@@ -31,7 +31,7 @@ and so is everything else that is not understood (``PtxError``, with the line).
 
 from bnncc.emulator.device_memory import Buffer, DeviceMemory, Pointer
 from bnncc.emulator.faults import EmulatorFault, FaultKind, Finding, Place
-from bnncc.emulator.launch import Argument, DeviceLimits, LaunchOptions, LaunchReport, Schedule
+from bnncc.emulator.launch import Argument, DeviceLimits, LaunchOptions, LaunchReport, Region, Schedule
 from bnncc.emulator.module import EmulatedModule, load
 from bnncc.emulator.ptx.model import Location, PtxError
 from bnncc.emulator.signature import KernelSignature, Parameter
@@ -53,6 +53,7 @@ __all__ = [
     "Place",
     "Pointer",
     "PtxError",
+    "Region",
     "Schedule",
     "load",
 ]

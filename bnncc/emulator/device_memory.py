@@ -36,9 +36,13 @@ class DeviceMemory:
         self.capacity_bytes = -(-capacity_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self.version = 0
         self._junk = np.random.default_rng(seed).integers(0, 256, 1 << 16, dtype=np.uint8) | np.uint8(0x80)
-        self._file = _anonymous_file(self.capacity_bytes)
-        self._map = mmap.mmap(self._file, self.capacity_bytes)
-        self._bytes: npt.NDArray[np.uint8] = np.frombuffer(self._map, dtype=np.uint8)
+        # Behind the memory itself: one bit for each byte that was written, and a spare page.
+        length = self.capacity_bytes + self.capacity_bytes // 8 + mmap.PAGESIZE
+        self._file = _anonymous_file(length)
+        self._map = mmap.mmap(self._file, length)
+        everything: npt.NDArray[np.uint8] = np.frombuffer(self._map, dtype=np.uint8)
+        self._bytes = everything[: self.capacity_bytes]
+        self._written = everything[self.capacity_bytes :]
         self._live: dict[int, Buffer] = {}
         self._free: list[tuple[int, int]] = [(0, self.capacity_bytes)]
 
@@ -65,7 +69,7 @@ class DeviceMemory:
                 buffer = Buffer(memory=self, offset=start, size_bytes=size_bytes)
                 self._live[start] = buffer
                 self.version += 1
-                self._poison(start, size_bytes)
+                self.poison(start, size_bytes)
                 return buffer
         raise PlatformError(f"the emulated device has no {size_bytes} bytes left of {self.capacity_bytes}")
 
@@ -93,6 +97,30 @@ class DeviceMemory:
         """Return a view of the memory."""
         return self._bytes[offset : offset + size_bytes]
 
+    def note_written(self, offset: int, size_bytes: int, *, is_written: bool = True) -> None:
+        """Note that these bytes were written by the host, or that they hold junk."""
+        first, end = offset, offset + size_bytes
+        while first < end and first % 8:
+            self._note_bit(first, is_written=is_written)
+            first += 1
+        while end > first and end % 8:
+            end -= 1
+            self._note_bit(end, is_written=is_written)
+        self._written[first // 8 : end // 8] = 0xFF if is_written else 0
+
+    def _note_bit(self, offset: int, *, is_written: bool) -> None:
+        bit = np.uint8(1 << offset % 8)
+        old = self._written[offset // 8]
+        self._written[offset // 8] = old | bit if is_written else old & ~bit
+
+    def poison(self, offset: int, size_bytes: int) -> None:
+        """Fill these bytes with junk that counts as never written."""
+        self.note_written(offset, size_bytes, is_written=False)
+        target = self.bytes_at(offset, size_bytes)
+        whole = size_bytes // self._junk.size * self._junk.size
+        target[:whole].reshape(-1, self._junk.size)[:] = self._junk
+        target[whole:] = self._junk[: size_bytes - whole]
+
     def is_live(self, buffer: Buffer) -> bool:
         """Return whether ``buffer`` was not freed."""
         return self._live.get(buffer.offset) is buffer
@@ -101,7 +129,7 @@ class DeviceMemory:
         """Give everything back to the operating system."""
         if self._file < 0:
             return
-        self._bytes = np.empty(0, np.uint8)
+        self._bytes = self._written = np.empty(0, np.uint8)
         with suppress(BufferError):  # a view of the caller keeps the mapping alive
             self._map.close()
         os.close(self._file)
@@ -118,12 +146,6 @@ class DeviceMemory:
     def __del__(self) -> None:
         if getattr(self, "_file", -1) >= 0:
             self.close()
-
-    def _poison(self, offset: int, size_bytes: int) -> None:
-        target = self.bytes_at(offset, size_bytes)
-        whole = size_bytes // self._junk.size * self._junk.size
-        target[:whole].reshape(-1, self._junk.size)[:] = self._junk
-        target[whole:] = self._junk[: size_bytes - whole]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -152,6 +174,12 @@ class Buffer:
         """Copy the elements of ``array`` into it, from ``offset_bytes`` on."""
         raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         self._view(offset_bytes, raw.size)[:] = raw
+        self.memory.note_written(self.offset + offset_bytes, raw.size)
+
+    def poison(self, offset_bytes: int, size_bytes: int) -> None:
+        """Make a part of it junk again; a kernel that reads it before it is written is reported."""
+        self._view(offset_bytes, size_bytes)
+        self.memory.poison(self.offset + offset_bytes, size_bytes)
 
     def download(
         self, dtype: npt.DTypeLike, shape: int | tuple[int, ...], offset_bytes: int = 0

@@ -19,7 +19,7 @@ _MAX_FINDINGS: Final = 16
 
 
 class _Range(ctypes.Structure):
-    _fields_ = (("begin", ctypes.c_uint64), ("end", ctypes.c_uint64))
+    _fields_ = (("begin", ctypes.c_uint64), ("end", ctypes.c_uint64), ("is_read_only", ctypes.c_uint64))
 
 
 class _Finding(ctypes.Structure):
@@ -57,6 +57,7 @@ class _Request(ctypes.Structure):
         ("is_cooperative", ctypes.c_uint32),
         ("is_copy_late", ctypes.c_uint32),
         ("resident_blocks", ctypes.c_uint32),
+        ("global_granularity", ctypes.c_uint32),
     )
 
 
@@ -99,8 +100,9 @@ class Engine:
         return not self._runtime.emu_map(file, ctypes.c_uint64(base), ctypes.c_uint64(bytes_))
 
     def set_buffers(self, ranges: list[list[int]]) -> None:
-        """Note which ``[begin, end)`` of the memory are allocated."""
-        table = (_Range * max(1, len(ranges)))(*[_Range(begin, end) for begin, end in ranges])
+        """Note which ``[begin, end)`` of the memory are allocated, and whether they may be written."""
+        described = [_Range(begin, end, not is_writable) for begin, end, is_writable in ranges]
+        table = (_Range * max(1, len(ranges)))(*described)
         self._runtime.emu_set_buffers(table, len(ranges))
 
     def read_variable(self, symbol: str, bytes_: int) -> bytes:

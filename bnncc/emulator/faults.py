@@ -48,6 +48,7 @@ class Finding:
         other: the earlier access of a race, or the barrier where the others wait.
         block: index of the block; None where the launch as a whole is meant.
         thread: index of the thread in its block.
+        origin: what ``load`` was told of the kernel: the place in the user's source it was made from.
     """
 
     kind: FaultKind
@@ -57,6 +58,7 @@ class Finding:
     other: Place | None = None
     block: tuple[int, ...] | None = None
     thread: tuple[int, ...] | None = None
+    origin: str = ""
 
     def __str__(self) -> str:
         where = [f"kernel '{self.kernel}'"]
@@ -66,6 +68,8 @@ class Finding:
             where.append(f"thread {self.thread}")
         if self.place is not None:
             where.append(str(self.place))
+        if self.origin:
+            where.append(f"from {self.origin}")
         other = "" if self.other is None else f" (the other at {self.other})"
         return f"{self.kind.name.lower()}: {self.text}{other}\n  in {', '.join(where)}"
 

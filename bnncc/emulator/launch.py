@@ -71,6 +71,15 @@ class DeviceLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A part of a buffer, by device address, and whether it may be written."""
+
+    address: int
+    size_bytes: int
+    is_writable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchOptions:
     """What a launch may be told besides its geometry and arguments.
 
@@ -81,6 +90,8 @@ class LaunchOptions:
         raise_on_finding: findings are raised as ``EmulatorFault``; else they stand in the report.
         memory: the memory that pointers inside structures or other buffers point to, where no
             argument is a buffer.
+        regions: where the launch may go in buffers that hold several things; what else is in such a
+            buffer is out of bounds.
     """
 
     schedule: Schedule = field(default_factory=Schedule.ascending)
@@ -89,6 +100,7 @@ class LaunchOptions:
     opt_in_shared: bool = False
     raise_on_finding: bool = True
     memory: DeviceMemory | None = None
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +219,18 @@ def _raw(parameter: Parameter, argument: Argument) -> bytes | str:
     if len(raw) != parameter.size_bytes:
         return f"{len(raw)} bytes for a parameter of {parameter.size_bytes} bytes"
     return raw
+
+
+def allowed_ranges(memory: DeviceMemory, regions: Sequence[Region]) -> list[list[int]]:
+    """Return ``[begin, end, is_writable]`` of what a launch may touch, by address."""
+    inside = [(region.address, region.address + region.size_bytes, region) for region in regions]
+    found = []
+    for begin, end in memory.ranges:
+        parts = [item for item in inside if begin <= item[0] < end]
+        if not parts:
+            found.append([begin, end, 1])
+        found += [[first, last, int(region.is_writable)] for first, last, region in parts if first < last]
+    return found
 
 
 def memory_of(arguments: Sequence[Argument], options: LaunchOptions) -> DeviceMemory | str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from bnncc.emulator.launch import (
     DeviceLimits,
     LaunchOptions,
     LaunchReport,
+    Region,
+    allowed_ranges,
     geometry_fault,
     memory_of,
     packed_arguments,
@@ -39,6 +41,7 @@ def load(
     name: str = "<ptx>",
     cache: BuildCache | None = None,
     limits: DeviceLimits | None = None,
+    origins: Mapping[str, str] | None = None,
     in_process: bool = False,
 ) -> EmulatedModule:
     """Return ``ptx`` translated, compiled and ready to launch.
@@ -48,6 +51,7 @@ def load(
         name: what errors call it.
         cache: where compiled modules are kept; the user's by default.
         limits: of the device that is stood in for.
+        origins: where each kernel comes from (``net.bnn:12:3``), by its name; findings repeat it.
         in_process: run kernels in this process, for debuggers.
 
     Raises:
@@ -55,7 +59,9 @@ def load(
         PlatformError: there is no C++ compiler.
     """
     built = build_module(ptx, name, cache or BuildCache.default(), find_cxx_compiler())
-    return EmulatedModule(built, name, limits or DeviceLimits(), in_process=in_process)
+    return EmulatedModule(
+        built, name, limits or DeviceLimits(), origins=dict(origins or {}), in_process=in_process
+    )
 
 
 class EmulatedModule:
@@ -65,10 +71,19 @@ class EmulatedModule:
     no launch is ended by force.
     """
 
-    def __init__(self, built: BuiltModule, name: str, limits: DeviceLimits, *, in_process: bool) -> None:
+    def __init__(
+        self,
+        built: BuiltModule,
+        name: str,
+        limits: DeviceLimits,
+        *,
+        origins: Mapping[str, str],
+        in_process: bool,
+    ) -> None:
         self.name = name
         self.limits = limits
         self._built = built
+        self._origins = origins
         self._in_process = in_process
         self._signatures = {item["name"]: kernel_signature(item) for item in built.description["kernels"]}
         self._variables = {item["name"]: item for item in built.description["variables"]}
@@ -112,7 +127,7 @@ class EmulatedModule:
         memory = memory_of(args, chosen)
         for problem in (complaint, packed, memory):
             if isinstance(problem, str):
-                finding = Finding(kind=FaultKind.LAUNCH, text=problem, kernel=kernel)
+                finding = self._complaint(FaultKind.LAUNCH, problem, kernel)
                 raise EmulatorFault((finding,), str(chosen.schedule))
         if not isinstance(packed, bytes) or isinstance(memory, str):
             raise InternalError("unreachable: complaints were raised above")
@@ -183,15 +198,18 @@ class EmulatedModule:
         try:
             child = self._connected()
             if memory is not None:
-                _attach(child, memory)
+                _attach(child, memory, options.regions)
             message = {"do": "launch", "request": request}
             answer, _ = child.ask(message, packed, timeout_s=options.timeout_s + _GRACE_S)
         except ChildLostError as lost:
             self._child = None
             kind = FaultKind.TIMEOUT if lost.is_timeout else FaultKind.CRASH
-            finding = Finding(kind=kind, text=lost.reason, kernel=kernel)
+            finding = self._complaint(kind, lost.reason, kernel)
             raise EmulatorFault((finding,), str(options.schedule)) from lost
         return answer
+
+    def _complaint(self, kind: FaultKind, text: str, kernel: str) -> Finding:
+        return Finding(kind=kind, text=text, kernel=kernel, origin=self._origins.get(kernel, ""))
 
     def _finding(self, kernel: str, raw: dict[str, Any]) -> Finding:
         return Finding(
@@ -202,6 +220,7 @@ class EmulatedModule:
             other=self._place(raw["other_line"]),
             block=tuple(raw["block"]),
             thread=None if raw["thread"] is None else tuple(raw["thread"]),
+            origin=self._origins.get(kernel, ""),
         )
 
     def _place(self, line: int) -> Place | None:
@@ -239,6 +258,7 @@ def _request(
         "local_bytes": signature.local_bytes,
         "stack_bytes": signature.stack_bytes,
         "granularity": signature.granularity,
+        "global_granularity": signature.global_granularity,
         "order": _ORDERS[schedule.order],
         "is_cooperative": int(options.cooperative),
         "is_copy_late": int(schedule.copies == "late"),
@@ -246,7 +266,7 @@ def _request(
     }
 
 
-def _attach(child: Child | InProcess, memory: DeviceMemory) -> None:
+def _attach(child: Child | InProcess, memory: DeviceMemory, regions: tuple[Region, ...]) -> None:
     if child.mapped is not memory:
         message = {"do": "map", "base": BASE_ADDRESS, "bytes": memory.capacity_bytes}
         answer, _ = child.ask(message, timeout_s=_SMALL_TIMEOUT_S, file=memory.file)
@@ -254,7 +274,8 @@ def _attach(child: Child | InProcess, memory: DeviceMemory) -> None:
             raise PlatformError(
                 f"cannot map {memory.capacity_bytes} bytes of emulated memory at {BASE_ADDRESS:#x}"
             )
-        child.mapped, child.mapped_version = memory, -1
-    if child.mapped_version != memory.version:
-        child.ask({"do": "buffers", "ranges": memory.ranges}, timeout_s=_SMALL_TIMEOUT_S)
-        child.mapped_version = memory.version
+        child.mapped, child.mapped_version = memory, None
+    if child.mapped_version != (memory.version, regions):
+        message = {"do": "buffers", "ranges": allowed_ranges(memory, regions)}
+        child.ask(message, timeout_s=_SMALL_TIMEOUT_S)
+        child.mapped_version = memory.version, regions

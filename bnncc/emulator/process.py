@@ -44,7 +44,7 @@ class Child:
                 start_new_session=True,
             )
         self.mapped: object = None
-        self.mapped_version = -1
+        self.mapped_version: object = None
         load = {
             "runtime": str(built.runtime),
             "module": str(built.library),
@@ -100,7 +100,7 @@ class InProcess:
     def __init__(self, built: BuiltModule) -> None:
         self._engine = engine.Engine(str(built.runtime), str(built.library), built.description["variables"])
         self.mapped: object = None
-        self.mapped_version = -1
+        self.mapped_version: object = None
         self.is_alive = True
 
     def ask(

@@ -25,6 +25,7 @@ class KernelSignature:
         max_threads: ``__launch_bounds__``, empty where there are none.
         required_threads: ``__block_size__``, empty where there is none.
         granularity: width in bytes of its narrowest access to shared memory.
+        global_granularity: the same of global memory; at most 4.
     """
 
     name: str
@@ -35,6 +36,7 @@ class KernelSignature:
     local_bytes: int
     stack_bytes: int
     granularity: int
+    global_granularity: int
     max_threads: tuple[int, ...]
     required_threads: tuple[int, ...]
 
@@ -59,6 +61,7 @@ def kernel_signature(described: dict[str, Any]) -> KernelSignature:
         local_bytes=described["local_bytes"],
         stack_bytes=described["stack_bytes"],
         granularity=described["granularity"],
+        global_granularity=described["global_granularity"],
         max_threads=tuple(described["max_threads"]),
         required_threads=tuple(described["required_threads"]),
     )

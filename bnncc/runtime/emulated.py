@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bnncc import emulator
 from bnncc.diagnostics import PlatformError
+from bnncc.ir.kernel import Role
 from bnncc.runtime.addresses import (
     Addresses,
     array_dtype,
@@ -19,7 +20,7 @@ from bnncc.runtime.addresses import (
     result_values,
     workspace_bytes,
 )
-from bnncc.targets.cuda.artifact import CudaArtifact
+from bnncc.targets.cuda.artifact import ConstantArgument, CudaArtifact, Launch, ValueArgument
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import CudaCompiler, compile_cuda
 from bnncc.toolchain.find_cuda import find_cuda_compiler
@@ -47,6 +48,7 @@ class EmulatedExecutable:
         self._memory = emulator.DeviceMemory()
         self._blob = self._memory.upload(np.frombuffer(blob or bytes(64), np.uint8))
         self.options = emulator.LaunchOptions(timeout_s=_TIMEOUT_S, schedule=schedule, memory=self._memory)
+        self._blob_edges = _blob_edges(artifact)
         self._is_open = True
 
     @classmethod
@@ -77,7 +79,12 @@ class EmulatedExecutable:
         # NVRTC first: it starts no process, and the machine code is not needed.
         maker = compiler or find_cuda_compiler("nvrtc")
         image = compile_cuda(maker, artifact.source.text, arch, "ptx", cache=store, has_lines=True)
-        module = emulator.load(image.data.decode(), name=f"{artifact.name}.{arch}.ptx", cache=store)
+        module = emulator.load(
+            image.data.decode(),
+            name=f"{artifact.name}.{arch}.ptx",
+            cache=store,
+            origins={launch.kernel: launch.origin for launch in artifact.launches},
+        )
         return cls(artifact, blob, module, schedule or emulator.Schedule.ascending())
 
     def with_schedule(self, schedule: emulator.Schedule) -> EmulatedExecutable:
@@ -134,11 +141,48 @@ class EmulatedExecutable:
         try:
             for launch in self._artifact.launches:
                 grid, block = launch.geometry.grid(images), launch.geometry.block
-                self._module.launch(
-                    launch.kernel, grid, block, addresses.arguments(launch), options=self.options
-                )
+                regions = self._regions(launch, addresses)
+                for region in regions:
+                    if region.is_writable:  # what lay there before means nothing to this launch
+                        workspace.poison(region.address - workspace.address, region.size_bytes)
+                options = replace(self.options, regions=regions)
+                arguments = addresses.arguments(launch)
+                self._module.launch(launch.kernel, grid, block, arguments, options=options)
             for name, array in results.items():
                 array[...] = outside[name].download(array.dtype, array.shape)
         finally:
             for buffer in (workspace, *outside.values()):
                 self._memory.free(buffer)
+
+    def _regions(self, launch: Launch, addresses: Addresses) -> tuple[emulator.Region, ...]:
+        """Return what ``launch`` may touch of the two buffers that hold many things."""
+        artifact = self._artifact
+        # Nothing but what is named below: not even in a launch that names nothing.
+        found = [
+            emulator.Region(address=start, size_bytes=0, is_writable=False)
+            for start in (addresses.workspace, addresses.blob)
+        ]
+        for argument, address in zip(launch.arguments, addresses.arguments(launch), strict=True):
+            match argument:
+                case ValueArgument(value=name) if artifact.buffer(name).role is Role.WORKSPACE:
+                    length = artifact.buffer(name).bytes_per_image * artifact.stored_images(addresses.images)
+                    found.append(
+                        emulator.Region(address=address, size_bytes=length, is_writable=name == launch.node)
+                    )
+                case ConstantArgument(offset_bytes=start):
+                    end = min((edge for edge in self._blob_edges if edge > start), default=start)
+                    found.append(emulator.Region(address=address, size_bytes=end - start, is_writable=False))
+                case _:
+                    pass
+        return tuple(found)
+
+
+def _blob_edges(artifact: CudaArtifact) -> tuple[int, ...]:
+    """Return where the constants of the weights blob begin, and where the last one ends."""
+    starts = {
+        argument.offset_bytes
+        for launch in artifact.launches
+        for argument in launch.arguments
+        if isinstance(argument, ConstantArgument)
+    }
+    return (*sorted(starts), artifact.blob_bytes)

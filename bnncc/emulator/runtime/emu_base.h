@@ -46,10 +46,14 @@ enum : u32 { RECORD_ATOMIC = 1u << 11, RECORD_THREAD = RECORD_ATOMIC - 1, RECORD
 struct Range {
   u64 begin, end;
 };
+struct Region : Range {  // part of the device's memory
+  u64 is_read_only;
+};
 
 struct Block;
 struct Warp;
 struct Pending;
+struct Knowledge;
 
 struct Thread {
   u32 record, floor;  // own record; records below the floor are ordered before this thread by a barrier
@@ -70,6 +74,11 @@ struct Thread {
   Warp *warp;
   Pending *pending;
   u32 pending_count, pending_capacity, copy_group;
+  u32 fence_record, fence_floor, fence_warp_floor;  // at the last fence of the device's or system's scope
+  u32 cta_fence_record, cta_fence_floor, cta_fence_warp_floor;
+  Knowledge *world, *seen;  // ordered before this thread; read from flags, but no fence since
+  u64 flag;
+  u32 flag_version;
 };
 
 struct Geometry {
@@ -81,6 +90,7 @@ typedef void (*Combine)(void **slots, u32 mask);
 extern "C" {
 extern Geometry emu_geometry;
 extern u64 emu_progress;
+extern u32 emu_has_fences;
 [[noreturn]] void emu_fault(Thread *t, u32 kind, u32 line, u64 address, u32 bytes, const char *text);
 void emu_finding(Thread *t, u32 kind, u32 line, u64 address, u32 bytes, const char *text);
 [[noreturn]] void emu_exit(Thread *t);
@@ -90,6 +100,11 @@ void emu_spin(Thread *t, u32 line);
 void emu_nanosleep(Thread *t, u32 line);
 void emu_global_lookup(Thread *t, Range *site, u64 address, u32 bytes, u32 line, u32 is_write);
 [[noreturn]] void emu_bad_access(Thread *t, u32 line, const char *space, u64 address, u32 bytes, u64 limit);
+void emu_global_read(Thread *t, u64 address, u32 bytes, u32 line, u32 strength);
+void emu_global_write(Thread *t, u64 address, u32 bytes, u32 line, u32 strength);
+void emu_fence(Thread *t, u32 is_wide);
+void emu_acquire(Thread *t, u64 address, u32 is_fenced);
+void emu_release(Thread *t, u64 address, u32 is_fenced, u32 is_update);
 void emu_check_read(Thread *t, u32 cell, u32 line, u32 offset, u32 bytes, u32 record);
 void emu_check_write(Thread *t, u32 cell, u32 line, u32 offset, u32 bytes, u32 record);
 void emu_warp_op(Thread *t, u32 mask, void *slot, Combine combine, u32 line, const char *what);

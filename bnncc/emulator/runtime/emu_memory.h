@@ -14,6 +14,10 @@ template <class T> EMU_INLINE T load(const char *from) {
 }
 template <class T> EMU_INLINE void store(char *to, T value) { memcpy(to, &value, sizeof value); }
 
+// Strong accesses carry what the fences around them order.
+#define EMU_ACQUIRE(t, at, is_fenced) do { if (EMU_UNLIKELY(emu_has_fences | (is_fenced))) emu_acquire(t, (u64)(at), is_fenced); } while (0)
+#define EMU_RELEASE(t, at, is_fenced) do { if (EMU_UNLIKELY(emu_has_fences | (is_fenced))) emu_release(t, (u64)(at), is_fenced, 0); } while (0)
+
 enum Strength : u32 { ACCESS_PLAIN = 0, ACCESS_STRONG = RECORD_ATOMIC };
 enum Access : u32 { ACCESS_READ = 0, ACCESS_WRITE = 1, ACCESS_UPDATE = 2 };  // an update is progress only if it changes the value
 
@@ -90,9 +94,18 @@ template <u32 N, u32 G> EMU_INLINE char *shared_write(Thread *t, u32 offset, u32
   return t->shared + offset;
 }
 
-template <u32 N> EMU_INLINE char *global_access(Thread *t, Range *site, u64 address, u32 line, u32 access) {
+template <u32 N> EMU_INLINE char *const_access(Thread *t, Range *site, u64 address, u32 line) {
+  if (EMU_UNLIKELY((address & (N - 1)) != 0 || address < site->begin || address + N > site->end)) emu_global_lookup(t, site, address, N, line, ACCESS_READ);
+  return (char *)address;
+}
+
+template <u32 N> EMU_INLINE char *global_access(Thread *t, Range *site, u64 address, u32 line, u32 strength, u32 access) {
   emu_progress += access == ACCESS_WRITE;
   if (EMU_UNLIKELY((address & (N - 1)) != 0 || address < site->begin || address + N > site->end)) emu_global_lookup(t, site, address, N, line, access);
+#if EMU_CHECKED
+  if (access != ACCESS_WRITE) emu_global_read(t, address, N, line, strength);
+  if (access != ACCESS_READ) emu_global_write(t, address, N, line, strength);
+#endif
   return (char *)address;
 }
 
@@ -112,7 +125,7 @@ template <u32 N, u32 G> EMU_INLINE char *generic_access(Thread *t, Range *site, 
   if (window == EMU_SHARED_WINDOW) return access ? shared_write<N, G>(t, (u32)address, line, strength, access) : shared_read<N, G>(t, (u32)address, line, strength);
   if (window == EMU_LOCAL_WINDOW) return local_access<N>(t, (u32)address, line);
   if (EMU_UNLIKELY(window == EMU_PARAM_WINDOW)) return param_access<N>(t, (u32)address, line);
-  return global_access<N>(t, site, address, line, access);
+  return global_access<N>(t, site, address, line, strength, access);
 }
 
 // Which read-modify-write an atom or red does.
@@ -133,7 +146,11 @@ template <class T> EMU_INLINE T atomic_result(AtomicOp op, T old, T b, T c) {
 template <class T> EMU_INLINE T atomic_bits(AtomicOp op, T old, T b) { return op == ATOMIC_AND ? (T)(old & b) : op == ATOMIC_OR ? (T)(old | b) : (T)(old ^ b); }
 
 // All threads of a launch run on one OS thread and change only at synchronisations, so this is atomic.
-template <class T> EMU_INLINE T atomic_update(Thread *t, char *at, AtomicOp op, T b, T c, u32 line) {
+template <class T> EMU_INLINE T atomic_update(Thread *t, char *at, AtomicOp op, T b, T c, u32 line, u32 acquires, u32 releases) {
+  if (EMU_UNLIKELY(emu_has_fences | acquires | releases)) {
+    emu_acquire(t, (u64)at, acquires);
+    emu_release(t, (u64)at, releases, 1);
+  }
   T old = load<T>(at), next;
   if constexpr ((T)0.5 == 0)
     next = op <= ATOMIC_XOR ? atomic_bits<T>(op, old, b) : atomic_result<T>(op, old, b, c);
@@ -149,7 +166,10 @@ template <class T> EMU_INLINE T atomic_update(Thread *t, char *at, AtomicOp op, 
 template <u32 N, u32 G> EMU_INLINE void copy_async(Thread *t, Range *site, u32 shared, u64 global, u32 source_bytes, u32 line) {
   if (source_bytes > N) emu_fault(t, FAULT_OUT_OF_BOUNDS, line, global, source_bytes, "cp.async reads more bytes than it writes");
   shared_write<N, G>(t, shared, line, ACCESS_PLAIN, ACCESS_WRITE);
-  if (global & (N - 1)) global_access<N>(t, site, global, line, ACCESS_READ);
+  if (global & (N - 1)) const_access<N>(t, site, global, line);
   if (source_bytes && (global < site->begin || global + source_bytes > site->end)) emu_global_lookup(t, site, global, source_bytes, line, ACCESS_READ);
+#if EMU_CHECKED
+  if (source_bytes) emu_global_read(t, global, source_bytes, line, ACCESS_PLAIN);
+#endif
   emu_copy_async(t, shared, (const char *)global, N, source_bytes, G, line);
 }

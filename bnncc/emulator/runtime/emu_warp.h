@@ -30,11 +30,12 @@ EMU_INLINE bool vote_uni(Thread *t, bool value, u32 mask, u32 line) {
 }
 
 enum ShuffleMode { SHUFFLE_UP, SHUFFLE_DOWN, SHUFFLE_BFLY, SHUFFLE_IDX };
-struct ShuffleSlot { u32 value, source, result; };
+struct ShuffleSlot { u32 value, source, result, is_absent; };
 static void shuffle_combine(void **slots, u32 mask) {
   EMU_EACH_LANE(l, mask) {
     ShuffleSlot *slot = (ShuffleSlot *)slots[l];
     // Reading a lane that does not take part is undefined: junk, the same on every run.
+    slot->is_absent = !(mask >> slot->source & 1);
     slot->result = mask >> slot->source & 1 ? ((ShuffleSlot *)slots[slot->source])->value : 0xBADC0FFEu + l;
   }
 }
@@ -48,8 +49,9 @@ EMU_INLINE u32 shuffle(Thread *t, ShuffleMode mode, u32 a, u32 b, u32 c, u32 mas
     case SHUFFLE_BFLY: source = lane ^ step; in_range = source <= limit; break;
     case SHUFFLE_IDX: source = first | (step & ~segment); in_range = source <= limit; break;
   }
-  ShuffleSlot slot = {a, (u32)(in_range ? source : lane), 0};
+  ShuffleSlot slot = {a, (u32)(in_range ? source : lane), 0, 0};
   emu_warp_op(t, mask, &slot, shuffle_combine, line, "shfl.sync");
+  if (EMU_UNLIKELY(slot.is_absent)) emu_finding(t, FAULT_MASK, line, slot.source, 0, "shfl.sync reads a lane that does not take part");
   return slot.result;
 }
 

@@ -3,17 +3,18 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <algorithm>
+#include "emu_memory.h"
 #include "scheduler.h"
 
-static std::vector<Range> buffers;    // allocated by the host, sorted
-static std::vector<Range> variables;  // of the modules, sorted
+static std::vector<Region> buffers;    // allocated by the host, sorted
+static std::vector<Region> variables;  // of the modules, sorted
 static void *arena;
 static size_t arena_bytes;
 
-static bool is_before(const Range &a, const Range &b) { return a.begin < b.begin; }
+static bool is_before(const Region &a, const Region &b) { return a.begin < b.begin; }
 
-static const Range *find(const std::vector<Range> &ranges, u64 address) {
-  auto after = std::upper_bound(ranges.begin(), ranges.end(), Range{address, 0}, is_before);
+static const Region *find(const std::vector<Region> &ranges, u64 address) {
+  auto after = std::upper_bound(ranges.begin(), ranges.end(), Region{{address, 0}, 0}, is_before);
   return after == ranges.begin() ? nullptr : &*(after - 1);
 }
 
@@ -26,40 +27,54 @@ extern "C" int emu_map(int file, u64 base, u64 bytes) {
 #else
   const int fixed = 0;
 #endif
-  void *at = mmap((void *)base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | fixed, file, 0);
+  const u64 all = bytes + bytes / 8 + 4096;  // behind the memory: one bit for each byte that was written, a spare page
+  void *at = mmap((void *)base, all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | fixed, file, 0);
   if (at == MAP_FAILED) return 1;
   if ((u64)at != base) {
-    munmap(at, bytes);
+    munmap(at, all);
     return 2;
   }
   arena = at;
-  arena_bytes = bytes;
-  return 0;
+  arena_bytes = all;
+  return emu_map_shadow(base, bytes) ? 0 : 3;
 }
 
-extern "C" void emu_set_buffers(const Range *ranges, u32 count) {
+extern "C" void emu_set_buffers(const Region *ranges, u32 count) {
   buffers.assign(ranges, ranges + count);
   std::sort(buffers.begin(), buffers.end(), is_before);
 }
 
 extern "C" void emu_add_variable(u64 begin, u64 bytes) {
-  variables.push_back(Range{begin, begin + bytes});
+  variables.push_back(Region{{begin, begin + bytes}, 0});
   std::sort(variables.begin(), variables.end(), is_before);
 }
 
-static Range workspace_range;
-void emu_set_workspace(u64 begin, u64 bytes) { workspace_range = Range{begin, begin + bytes}; }
+// "offset 12 of a buffer of 64 bytes"
+const char *emu_buffer_text(u64 address, char *text, size_t bytes) {
+  const Region *range = find(buffers, address);
+  if (range && address < range->end)
+    snprintf(text, bytes, "offset %llu of a buffer of %llu bytes", (unsigned long long)(address - range->begin), (unsigned long long)(range->end - range->begin));
+  else
+    snprintf(text, bytes, "0x%llx", (unsigned long long)address);
+  return text;
+}
+
+static Region workspace_range;
+void emu_set_workspace(u64 begin, u64 bytes) { workspace_range = Region{{begin, begin + bytes}, 0}; }
 
 extern "C" void emu_global_lookup(Thread *t, Range *site, u64 address, u32 bytes, u32 line, u32 access) {
-  (void)access;
   char text[224];
-  const Range *range = find(buffers, address);
+  const Region *range = find(buffers, address);
   if (!range || address >= range->end) {
-    const Range *variable = find(variables, address);
+    const Region *variable = find(variables, address);
     if (variable && address < variable->end) range = variable;
     if (address >= workspace_range.begin && address < workspace_range.end) range = &workspace_range;
   }
   if (range && address + bytes <= range->end) {
+    if (access != ACCESS_READ && range->is_read_only) {
+      snprintf(text, sizeof text, "global write of %u bytes at offset %llu of a part of %llu bytes that this launch only reads", bytes, (unsigned long long)(address - range->begin), (unsigned long long)(range->end - range->begin));
+      emu_fault(t, FAULT_OUT_OF_BOUNDS, line, address, bytes, text);
+    }
     *site = *range;
     if ((address & (bytes - 1)) == 0 || (bytes & (bytes - 1)) != 0) return;
     snprintf(text, sizeof text, "global access of %u bytes at 0x%llx is not aligned (offset %llu of its buffer)", bytes, (unsigned long long)address, (unsigned long long)(address - range->begin));

@@ -124,8 +124,13 @@ static void start_thread(Block *block, u32 k) {
   const LaunchRequest *r = machine.request;
   Thread *t = &block->threads[k];
   Pending *pending = t->pending;
+  Knowledge *world = t->world, *seen = t->seen;
   const u32 capacity = t->pending_capacity;
   memset(t, 0, sizeof *t);
+  if (world) *world = Knowledge{};
+  if (seen) *seen = Knowledge{};
+  t->world = world;
+  t->seen = seen;
   t->pending = pending;
   t->pending_capacity = capacity;
   t->index = k;
@@ -160,6 +165,8 @@ static void start_block(Block *block, u64 index) {
   block->index[2] = (u32)(index / r->grid[0] / r->grid[1]);
   block->thread_count = block->live = r->block[0] * r->block[1] * r->block[2];
   block->tick = 1;
+  block->stamp = machine.first_stamp + (u32)index;
+  block->world = Knowledge{};
   block->threads.resize(block->thread_count);
   block->warps.resize((block->thread_count + 31) / 32);
   block->order.resize(block->thread_count);
@@ -288,5 +295,6 @@ extern "C" void emu_run(const LaunchRequest *request, LaunchResult *result) {
   memset(workspace, 0, sizeof workspace);
   workspace[0] = sizeof workspace;
   emu_set_workspace((u64)workspace, sizeof workspace);
+  emu_start_global((u64)request->grid[0] * request->grid[1] * request->grid[2]);
   run_all(idle);
 }

@@ -19,13 +19,26 @@ struct Warp {
   Thread *lanes[32];
 };
 
+struct Clock {  // what is ordered before a moment: records below the floor, and by thread those below its entry
+  u32 floor;
+  std::vector<u32> threads;
+};
+
 struct Barrier {
-  u32 arrived[MAX_WARPS];    // lanes that arrived, by warp
-  u32 lines[MAX_WARPS];      // where they wait
-  u32 knowledge[MAX_WARPS];  // what is ordered before the barrier completes, by warp
-  u32 joined[MAX_WARPS];     // what the arriving threads knew
-  u32 warps_complete, expected_threads, line, sum;
+  u32 arrived[MAX_WARPS];  // lanes that arrived, by warp
+  u32 lines[MAX_WARPS];    // where they wait
+  u32 expected_threads, line, sum;
   bool is_waiting, is_partial;
+  Clock joined;  // of those who arrived
+};
+
+struct KnownThreads {  // of one block: threads [first, first + count) up to a clock
+  u32 stamp, first, count, clock;
+};
+struct Knowledge {  // what other blocks did that is ordered before a moment
+  std::vector<u32> floors;  // by number of the block
+  std::vector<KnownThreads> threads;
+  bool is_empty() const { return floors.empty() && threads.empty(); }
 };
 
 struct Pending {  // a cp.async that has not landed
@@ -40,7 +53,9 @@ struct Block {
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::vector<u16> order;
-  std::vector<u32> knowledge;  // per thread: 32 lanes of its warp, then 32 warps
+  std::vector<u32> knowledge;  // per thread: the clock of every thread of the block
+  u32 stamp;                   // the upper half of its records of global memory
+  Knowledge world;
   Barrier barriers[MAX_BARRIERS];
   char *shared;
   Shadow shadow;
@@ -65,7 +80,7 @@ struct LaunchRequest {
   double timeout_s;
   u32 grid[3], block[3];
   u32 static_shared_bytes, dynamic_shared_bytes, local_bytes, stack_bytes, granularity, site_count, parameter_bytes;
-  u32 order, is_cooperative, is_copy_late, resident_blocks;
+  u32 order, is_cooperative, is_copy_late, resident_blocks, global_granularity;
 };
 struct LaunchResult {
   u64 switches, barriers, warp_operations, copies, blocks, threads;
@@ -79,6 +94,7 @@ struct Machine {
   void *stack_pointer;
   Thread *current;
   u64 random, idle_switches;
+  u32 first_stamp;
   double deadline;
 };
 extern Machine machine;
@@ -97,3 +113,14 @@ void emu_set_clock(Thread *t, u32 tick);
 void emu_reset_sync(Block *block);
 void emu_land_copies(Thread *t, u32 groups_left);
 void emu_set_workspace(u64 begin, u64 bytes);
+bool emu_is_ordered(Thread *t, u32 record);
+bool emu_is_known(Thread *t, u32 stamp, u32 record);
+void emu_use_partial_sync(Block *block);
+void emu_contribute(Thread *t, Clock *clock);
+void emu_learn(Thread *t, const Clock *clock);
+bool emu_map_shadow(u64 base, u64 bytes);
+void emu_start_global(u64 blocks);
+void emu_retire_stamp(Block *block);
+void emu_share_world(Block *block);
+void emu_share_warp(Warp *warp, u32 mask);
+const char *emu_buffer_text(u64 address, char *text, size_t bytes);

@@ -3,8 +3,13 @@
 #include <stdio.h>
 #include "scheduler.h"
 
-static u32 *lanes_known(Thread *t) { return &t->block->knowledge[(size_t)t->index * 64]; }
-static u32 *warps_known(Thread *t) { return lanes_known(t) + 32; }
+static u32 *known(Thread *t) { return &t->block->knowledge[(size_t)t->index * t->block->thread_count]; }
+
+void emu_use_partial_sync(Block *block) {
+  if (block->is_partial_sync_used) return;
+  block->is_partial_sync_used = true;
+  block->knowledge.assign((size_t)block->thread_count * block->thread_count, 0);
+}
 
 void emu_set_clock(Thread *t, u32 tick) { t->record = tick << RECORD_CLOCK_SHIFT | (t->index + 1); }
 
@@ -23,6 +28,7 @@ static void renumber(Block *block) {
     emu_set_clock(&t, 2);
   }
   memset(block->knowledge.data(), 0, block->knowledge.size() * sizeof(u32));
+  emu_retire_stamp(block);
 }
 
 u32 emu_next_tick(Block *block) {
@@ -30,17 +36,16 @@ u32 emu_next_tick(Block *block) {
   return ++block->tick;
 }
 
-static bool is_ordered(Thread *t, u32 record) {
+bool emu_is_ordered(Thread *t, u32 record) {
   if (record < t->floor) return true;
   const u32 other = (record & RECORD_THREAD) - 1;
-  const bool is_same_warp = other / 32 == t->index / 32;
-  if (is_same_warp && record < t->warp_floor) return true;
-  if (!t->block->is_partial_sync_used) return false;
-  return record < warps_known(t)[other / 32] || (is_same_warp && record < lanes_known(t)[other % 32]);
+  if (other / 32 == t->index / 32 && record < t->warp_floor) return true;
+  if (t->block->is_partial_sync_used && record < known(t)[other]) return true;
+  return emu_has_fences && emu_is_known(t, t->block->stamp, record);
 }
 
 static bool conflicts(Thread *t, u32 record, u32 me) {
-  if (!record || ((record ^ me) & RECORD_THREAD) == 0 || is_ordered(t, record)) return false;
+  if (!record || ((record ^ me) & RECORD_THREAD) == 0 || emu_is_ordered(t, record)) return false;
   return !(record & me & RECORD_ATOMIC);
 }
 
@@ -73,37 +78,43 @@ extern "C" void emu_check_write(Thread *t, u32 cell, u32 line, u32 offset, u32 b
     race(t, "overwrites what was read by", t->shadow.read_last[cell], 0, line, offset, bytes);
 }
 
-static void keep_max(u32 *into, const u32 *from) {
-  for (int i = 0; i < 32; i++) into[i] = into[i] > from[i] ? into[i] : from[i];
+static void keep_max(u32 *into, const u32 *from, u32 count) {
+  for (u32 i = 0; i < count; i++) into[i] = into[i] > from[i] ? into[i] : from[i];
 }
 
 // Orders the lanes of `mask`, which have all arrived at a bar.warp.sync.
 void emu_order_warp(Warp *warp, u32 mask) {
-  Block *block = nullptr;
-  u32 lanes[32] = {}, warps[32] = {};
-  for (int l = 0; l < 32; l++)
-    if (mask >> l & 1) block = warp->lanes[l]->block;
+  Block *block = warp->lanes[__builtin_ctz(mask)]->block;
   const u32 tick = emu_next_tick(block), record = tick << RECORD_CLOCK_SHIFT;
   const bool is_whole = mask == ~warp->exited;
-  if (!is_whole) block->is_partial_sync_used = true;
-  for (int l = 0; l < 32; l++)
+  if (!is_whole) emu_use_partial_sync(block);
+  Clock joined = {};
+  for (u32 l = 0; l < 32; l++)
     if (mask >> l & 1) {
-      emu_set_clock(warp->lanes[l], tick);
-      if (is_whole) warp->lanes[l]->warp_floor = record;
-      keep_max(lanes, lanes_known(warp->lanes[l]));
-      keep_max(warps, warps_known(warp->lanes[l]));
-      lanes[l] = record;
+      Thread *t = warp->lanes[l];
+      if (block->is_partial_sync_used) emu_contribute(t, &joined);
+      emu_set_clock(t, tick);
+      if (is_whole) t->warp_floor = record;
     }
+  if (emu_has_fences) emu_share_warp(warp, mask);
   if (!block->is_partial_sync_used) return;
-  for (int l = 0; l < 32; l++)
-    if (mask >> l & 1) {
-      memcpy(lanes_known(warp->lanes[l]), lanes, sizeof lanes);
-      memcpy(warps_known(warp->lanes[l]), warps, sizeof warps);
-    }
+  for (u32 l = 0; l < 32; l++)
+    if (mask >> l & 1) emu_learn(warp->lanes[l], &joined);
 }
 
-void emu_join_knowledge(Thread *t, Barrier *barrier) { keep_max(barrier->joined, warps_known(t)); }
-void emu_learn(Thread *t, const Barrier *barrier) {
-  keep_max(warps_known(t), barrier->joined);
-  keep_max(warps_known(t), barrier->knowledge);
+// Adds what is ordered before `t` now, its own accesses included; the caller moves its clock afterwards.
+void emu_contribute(Thread *t, Clock *clock) {
+  Block *block = t->block;
+  clock->threads.resize(block->thread_count, 0);
+  clock->floor = clock->floor > t->floor ? clock->floor : t->floor;
+  if (block->is_partial_sync_used) keep_max(clock->threads.data(), known(t), block->thread_count);
+  const u32 first = t->index / 32 * 32, end = first + 32 < block->thread_count ? first + 32 : block->thread_count;
+  for (u32 i = first; i < end; i++) clock->threads[i] = clock->threads[i] > t->warp_floor ? clock->threads[i] : t->warp_floor;
+  clock->threads[t->index] = ((t->record >> RECORD_CLOCK_SHIFT) + 1) << RECORD_CLOCK_SHIFT;
+}
+
+void emu_learn(Thread *t, const Clock *clock) {
+  emu_use_partial_sync(t->block);
+  if (t->floor < clock->floor) t->floor = clock->floor;
+  if (clock->threads.size() == t->block->thread_count) keep_max(known(t), clock->threads.data(), t->block->thread_count);
 }

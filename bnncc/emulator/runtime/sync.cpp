@@ -3,13 +3,16 @@
 #include "scheduler.h"
 
 void emu_order_warp(Warp *warp, u32 mask);
-void emu_join_knowledge(Thread *t, Barrier *barrier);
-void emu_learn(Thread *t, const Barrier *barrier);
+
+static void reset(Barrier *b) {
+  memset((void *)b, 0, offsetof(Barrier, joined));
+  b->joined.floor = 0;
+  b->joined.threads.clear();
+}
 
 void emu_reset_sync(Block *block) {
-  memset(block->barriers, 0, sizeof block->barriers);
+  for (Barrier &barrier : block->barriers) reset(&barrier);
   for (Warp &warp : block->warps) warp.group_count = 0;
-  if (block->is_partial_sync_used || block->knowledge.size() != (size_t)block->thread_count * 64) block->knowledge.assign((size_t)block->thread_count * 64, 0);
   block->is_partial_sync_used = false;
 }
 
@@ -26,21 +29,19 @@ static bool complete_barrier(Block *block, u32 id, Thread *self) {
   }
   if (arrived < (b->expected_threads ? b->expected_threads / 32 : live) || !b->is_waiting) return false;
   const u32 tick = emu_next_tick(block), record = tick << RECORD_CLOCK_SHIFT;
-  if (b->is_partial)
-    for (u32 w = 0; w < block->warps.size(); w++)
-      if (b->arrived[w] && !b->knowledge[w]) b->knowledge[w] = record;
+  if (emu_has_fences) emu_share_world(block);
   for (Thread &t : block->threads) {
     if (!(&t == self || (t.state == BLOCKED && t.barrier == id + 1))) continue;
     t.result = b->sum;
     emu_set_clock(&t, tick);
-    if (b->is_partial) emu_learn(&t, b);
+    if (b->is_partial) emu_learn(&t, &b->joined);
     else t.floor = record;
     if (&t != self) t.state = RUNNABLE;
     t.barrier = 0;
   }
   machine.result->barriers++;
   emu_progress++;
-  memset(b, 0, sizeof *b);
+  reset(b);
   return true;
 }
 
@@ -59,8 +60,11 @@ static void arrive(Thread *t, u32 id, u32 threads, u32 line, bool is_aligned, bo
   }
   b->line = b->lines[t->warp_index] = line;
   b->expected_threads = threads;
-  if (threads) emu_join_knowledge(t, b);
-  if (threads && (threads < block->thread_count || !is_waiting)) b->is_partial = block->is_partial_sync_used = true;
+  if (threads && (threads < block->thread_count || !is_waiting)) {
+    b->is_partial = true;
+    emu_use_partial_sync(block);
+  }
+  if (threads) emu_contribute(t, &b->joined);
   b->is_waiting |= is_waiting;
   b->arrived[t->warp_index] |= 1u << t->lane;
 }
@@ -79,10 +83,7 @@ extern "C" u32 emu_barrier(Thread *t, u32 id, u32 threads, u32 value, u32 line, 
 extern "C" void emu_barrier_arrive(Thread *t, u32 id, u32 threads, u32 line) {
   if (!threads) emu_fault(t, FAULT_GEOMETRY, line, id, 0, "bar.arrive needs a thread count");
   arrive(t, id, threads, line, true, false);
-  Barrier *b = &t->block->barriers[id];
-  const u32 tick = emu_next_tick(t->block), record = tick << RECORD_CLOCK_SHIFT;
-  emu_set_clock(t, tick);
-  if (!b->knowledge[t->warp_index] || record < b->knowledge[t->warp_index]) b->knowledge[t->warp_index] = record;
+  emu_set_clock(t, emu_next_tick(t->block));
   complete_barrier(t->block, id, nullptr);
 }
 

@@ -48,12 +48,14 @@ class FunctionOptions:
     """What a function must know of its module.
 
     Args:
-        granularity: the size of a shadow cell, or 0 for the kernel's own.
+        granularity: the size of a shadow cell of shared memory, or 0 for the kernel's own.
+        global_granularity: the same of global memory.
     """
 
     variables: Mapping[str, Place]
     functions: frozenset[str]
     granularity: int
+    global_granularity: int
     first_site: int
 
 
@@ -71,6 +73,7 @@ class TranslatedFunction:
     local_bytes: int
     stack_bytes: int
     granularity: int
+    global_granularity: int
     sites: int
 
 
@@ -91,6 +94,17 @@ def granularity(function: Function) -> int:
         if isinstance(statement, Instruction) and (width := access_bytes(statement)) is not None
     ]
     return min((*widths, 16)) if widths else 4
+
+
+def global_granularity(function: Function) -> int:
+    """Return the width of the narrowest access to global memory, at most 4."""
+    widths = [
+        width
+        for statement in walk(function.body or ())
+        if isinstance(statement, Instruction)
+        and (width := access_bytes(statement, is_global=True)) is not None
+    ]
+    return min((*widths, 4))
 
 
 def _names(function: Function) -> set[str]:
@@ -262,6 +276,7 @@ def translate_function(
         local_bytes=local_bytes,
         stack_bytes=stack,
         granularity=size,
+        global_granularity=options.global_granularity or global_granularity(function),
         sites=writer.sites,
     )
 

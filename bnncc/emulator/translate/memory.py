@@ -16,15 +16,23 @@ _VECTORS: Final = {"v2": 2, "v4": 4, "v8": 8}
 _ATOMICS: Final = ("and", "or", "xor", "exch", "cas", "add", "inc", "dec", "min", "max")
 
 
-def access_bytes(instruction: Instruction) -> int | None:
-    """Return how many bytes ``instruction`` touches at once if that may be shared memory, else None."""
+_NOT_SHARED: Final = ("global", "local", "const", "param", "param::entry", "param::func")
+_NOT_GLOBAL: Final = ("shared", "shared::cta", "local", "const", "param", "param::entry", "param::func")
+
+
+def access_bytes(instruction: Instruction, *, is_global: bool = False) -> int | None:
+    """Return how many bytes ``instruction`` touches at once if that may be shared memory, else None.
+
+    Args:
+        instruction: what is looked at.
+        is_global: whether global memory is meant, where copies do not count: they are 4 bytes and more.
+    """
     modifiers = instruction.modifiers
-    if any(
-        space in modifiers for space in ("global", "local", "const", "param", "param::entry", "param::func")
-    ):
-        is_copy = instruction.opcode == "cp"
-        if not is_copy:
-            return None
+    is_copy = instruction.opcode == "cp"
+    if is_copy and is_global:
+        return None
+    if not is_copy and any(space in modifiers for space in (_NOT_GLOBAL if is_global else _NOT_SHARED)):
+        return None
     match instruction.opcode:
         case "ld" | "st" | "ldu" | "atom" | "red":
             kind = SCALARS.get(modifiers[-1]) if modifiers else None
@@ -79,8 +87,10 @@ def pointer(
             return f"shared_write<{size_bytes}, G>(t, {_address(op, index, U32)}, {tail}, {access})"
         case "local":
             return f"local_access<{size_bytes}>(t, {_address(op, index, U32)}, {op.line})"
-        case "global" | "const":
-            place = f"{_site(op)}, {_address(op, index, U64)}, {op.line}, {access}"
+        case "const":
+            return f"const_access<{size_bytes}>(t, {_site(op)}, {_address(op, index, U64)}, {op.line})"
+        case "global":
+            place = f"{_site(op)}, {_address(op, index, U64)}, {tail}, {access}"
             return f"global_access<{size_bytes}>(t, {place})"
         case _:
             place = f"{_site(op)}, {_address(op, index, U64)}, {tail}, {access}"
@@ -101,13 +111,13 @@ def _param_pointer(op: Operation, index: int, size_bytes: int) -> str:
     return f"((char *)t->params + {place.offset + operand.offset})"
 
 
-def _modifiers(op: Operation) -> tuple[str, bool]:
+def _modifiers(op: Operation) -> tuple[str, list[str]]:
     strong = [name for name in _STRONG if op.has(name)]
     space = op.choice(*_SPACES, default="generic")
     op.ignore(*_SCOPES)
     op.ignore(*_CACHE)
     op.ignore_prefix("L1::", "L2::")
-    return space, bool(strong)
+    return space, strong
 
 
 def _load(op: Operation) -> str:
@@ -122,7 +132,7 @@ def _load(op: Operation) -> str:
     if space.startswith("param"):
         at = _param_pointer(op, 1, size)
     else:
-        at = pointer(op, 1, space, size, access="ACCESS_READ", strong=strong)
+        at = pointer(op, 1, space, size, access="ACCESS_READ", strong=bool(strong))
     raw = SCALARS[f"b{kind.bits}"] if kind.kind == "f" else kind
     parts = [
         op.assign(name, raw, f"load<{raw.cpp}>(at + {i * kind.size_bytes})", wider=True)
@@ -130,7 +140,8 @@ def _load(op: Operation) -> str:
         if name.text != "_"
     ]
     spin = f"emu_spin(t, {op.line}); " if strong else ""
-    return f"{{ {spin}const char *at = {at}; (void)at; {' '.join(parts)} }}"
+    taken = f"EMU_ACQUIRE(t, at, {int('acquire' in strong)}); " if strong else ""
+    return f"{{ {spin}const char *at = {at}; (void)at; {taken}{' '.join(parts)} }}"
 
 
 def _store(op: Operation) -> str:
@@ -145,20 +156,22 @@ def _store(op: Operation) -> str:
     if space.startswith("param"):
         at = _param_pointer(op, 0, size)
     else:
-        at = pointer(op, 0, space, size, access="ACCESS_WRITE", strong=strong)
+        at = pointer(op, 0, space, size, access="ACCESS_WRITE", strong=bool(strong))
     raw = SCALARS[f"b{kind.bits}"] if kind.kind == "f" else kind
     parts = [
         f"store<{raw.cpp}>(at + {i * kind.size_bytes}, ({raw.cpp})({op.value(item, raw, wider=True)}));"
         for i, item in enumerate(items)
     ]
-    return f"{{ char *at = {at}; {' '.join(parts)} }}"
+    given = f"EMU_RELEASE(t, at, {int('release' in strong)}); " if strong else ""
+    return f"{{ char *at = {at}; {given}{' '.join(parts)} }}"
 
 
 def _atomic(op: Operation) -> str:
     has_result = op.instruction.opcode == "atom"
     kind = op.type_in("b16 b32 b64 u32 s32 u64 s64 f32 f64")
     what = op.choice(*_ATOMICS)
-    space, _ = _modifiers(op)
+    space, order = _modifiers(op)
+    acquires, releases = (int(bool({name, "acq_rel"} & set(order))) for name in ("acquire", "release"))
     op.ignore("noftz")
     first = 2 if has_result else 1
     has_third = what == "cas"
@@ -168,7 +181,8 @@ def _atomic(op: Operation) -> str:
     value = op.read(first, kind)
     third = op.read(first + 1, kind) if has_third else f"({kind.cpp})0"
     at = pointer(op, first - 1, space, kind.size_bytes, access="ACCESS_UPDATE", strong=True)
-    call = f"atomic_update<{kind.cpp}>(t, {at}, ATOMIC_{what.upper()}, {value}, {third}, {op.line})"
+    orders = f"{op.line}, {acquires}, {releases}"
+    call = f"atomic_update<{kind.cpp}>(t, {at}, ATOMIC_{what.upper()}, {value}, {third}, {orders})"
     return op.write(0, kind, call) if has_result else f"{call};"
 
 
@@ -239,9 +253,10 @@ def _copy_source(op: Operation, size: int) -> str:
 
 
 def _fence(op: Operation) -> str:
+    is_wide = not op.has("cta")
     op.ignore("sc", "acq_rel", "acquire", "release", "gl", *_SCOPES)
     op.finish(0)
-    return ";"
+    return f"emu_fence(t, {int(is_wide)});"
 
 
 def _prefetch(op: Operation) -> str:

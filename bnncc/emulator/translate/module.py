@@ -19,6 +19,7 @@ from bnncc.emulator.ptx.model import (
 )
 from bnncc.emulator.translate.function import (
     FunctionOptions,
+    global_granularity,
     granularity,
     parameter_offsets,
     signature,
@@ -54,6 +55,7 @@ def translate_module(module: Module) -> TranslatedModule:
     common = (
         min((granularity(function) for function in (*functions, *kernels)), default=4) if functions else 0
     )
+    common_global = min((global_granularity(item) for item in (*functions, *kernels)), default=4)
     texts = [_variable(item, names, module.name) for item in variables]
     texts += [f"{signature(function)};" for function in functions]
     described: list[dict[str, Any]] = []
@@ -63,6 +65,7 @@ def translate_module(module: Module) -> TranslatedModule:
             variables=places,
             functions=frozenset(item.name for item in functions),
             granularity=common,
+            global_granularity=common_global if functions else 0,
             first_site=sites,
         )
         done = translate_function(function, module.variables, module.name, options=options)
@@ -81,6 +84,7 @@ def translate_module(module: Module) -> TranslatedModule:
                 "local_bytes": local_bytes,
                 "stack_bytes": done.stack_bytes + stack_bytes,
                 "granularity": done.granularity,
+                "global_granularity": done.global_granularity,
             }
         )
     count = f"extern const u32 emu_site_count; const u32 emu_site_count = {sites};"

@@ -138,7 +138,7 @@ BUGS = {
     3: ("gemm", "race"),
     4: ("gemm", "out_of_bounds"),
     5: ("pack", "race|uninitialized"),
-    6: ("pack", "out_of_bounds"),
+    6: ("pack", "out_of_bounds|race"),
     7: ("meet", "livelock"),
     8: ("odds", "race|uninitialized"),
     9: ("odds", "out_of_bounds"),

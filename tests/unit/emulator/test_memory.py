@@ -292,11 +292,11 @@ def test_bad_accesses_are_named(load, memory, name: str) -> None:
 def test_every_thread_is_checked(load, memory) -> None:
     code = "mad.wide.u32 %d1, %r0, 4, %d0; ld.global.u32 %r1, [%d1];"
     module = load(access(code))
-    module.launch("k", (1,), (16,), [memory.alloc(64)])
+    module.launch("k", (1,), (16,), [memory.upload(np.zeros(16, np.uint32))])
     with pytest.raises(
         emulator.EmulatorFault, match=r"offset 64 of a buffer of 64(.|\n)*thread \(16, 0, 0\)"
     ):
-        module.launch("k", (1,), (17,), [memory.alloc(64)])
+        module.launch("k", (1,), (17,), [memory.upload(np.zeros(16, np.uint32))])
 
 
 ARRIVE = """
@@ -359,7 +359,7 @@ def test_a_rendezvous_does_not_order_a_write_after_reads(load, memory, writer: i
 
 def test_freed_memory_is_out_of_bounds(load, memory) -> None:
     module = load(access("ld.global.u32 %r1, [%d0];"))
-    buffer = memory.alloc(64)
+    buffer = memory.upload(np.zeros(16, np.uint32))
     module.launch("k", (1,), (1,), [buffer])
     memory.free(buffer)
     with pytest.raises(emulator.EmulatorFault, match="was freed"):
