@@ -21,7 +21,7 @@ from bnncc.runs import new_run, remember_run
 
 if TYPE_CHECKING:
     from bnncc.analysis.summary import Summary
-    from bnncc.train.progress import EpochRecord, Observer
+    from bnncc.training.progress import EpochRecord, Observer
 
 NumberT = TypeVar("NumberT", int, float)
 WeightsLike: TypeAlias = "Path | str | Mapping[str, npt.NDArray[Any]] | Trained | None"
@@ -137,7 +137,7 @@ def train(model: Model | Path | str, data: str, **options: Unpack[TrainKeywords]
         PlatformError: torch or the device is missing.
     """
     try:
-        from bnncc.train.fit import FitOptions, fit
+        from bnncc.training.fit import FitOptions, fit
     except ModuleNotFoundError as error:
         raise PlatformError(f"training needs '{error.name}': pip install 'bnncc[train]'") from error
     from bnncc.data.load import load_dataset
@@ -210,7 +210,7 @@ def _recipe(model: Model, options: TrainKeywords) -> TrainSpec:
     """Return the train block with the caller's changes; each is checked as the language checks it."""
     spec = model.recipe
     if (preset := options.get("preset")) is not None:
-        from bnncc.train.recipe import PRESETS
+        from bnncc.training.recipe import PRESETS
 
         if preset not in PRESETS:
             raise DataError(f"there is no preset '{preset}'; choose from {', '.join(PRESETS)}")

@@ -13,7 +13,7 @@ from bnncc.diagnostics import Diagnostic
 from bnncc.diagnostics.pages import pages
 
 # What needs torch or a GPU to be imported reports no diagnostics.
-WITHOUT_DIAGNOSTICS = ("bnncc.train", "bnncc.runtime", "bnncc.cli", "bnncc.__main__")
+WITHOUT_DIAGNOSTICS = ("bnncc.training", "bnncc.runtime", "bnncc.cli", "bnncc.__main__")
 
 
 def all_pages() -> dict[str, str]:

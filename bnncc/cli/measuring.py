@@ -85,7 +85,7 @@ def bench(
 def float_baseline(graph: Any) -> Callable[[Any], Any] | None:  # noqa: ANN401 - NnGraph, imported late
     """Return the float network of the same shape, None without torch."""
     try:
-        from bnncc.train.float_twin import float_twin
+        from bnncc.training.float_twin import float_twin
     except ImportError:
         warn("no torch here, so there is no float network to compare with: pip install 'bnncc[train]'")
         return None

@@ -86,7 +86,7 @@ def _open(
         session = Session(package, backend.value, trust=trust)
         return session.run, session.close
     try:
-        from bnncc.train.module import BnnModule
+        from bnncc.training.module import BnnModule
     except ImportError as error:
         raise PlatformError("the backend 'torch' needs torch: pip install 'bnncc[train]'") from error
     from bnncc.runtime.contents import graph_of

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from bnncc.api import Trained
-    from bnncc.train.progress import EpochRecord, Observer, RunPlan, StepReport
+    from bnncc.training.progress import EpochRecord, Observer, RunPlan, StepReport
 
 EXIT_INTERRUPTED = 130
 
@@ -118,7 +118,7 @@ def _show(result: Trained, *, as_json: bool) -> None:
 def watching() -> Iterator[Observer]:
     """Give an observer: a bar on a terminal, else a line an epoch; both on stderr."""
     try:
-        from bnncc.train.progress import PlainLines
+        from bnncc.training.progress import PlainLines
     except ModuleNotFoundError as error:
         raise PlatformError(f"training needs '{error.name}': pip install 'bnncc[train]'") from error
 

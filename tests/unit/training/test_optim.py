@@ -11,10 +11,10 @@ import torch
 
 from bnncc.ir import train_spec as spec
 from bnncc.ir.types import ConstRef, Elem, TensorType
-from bnncc.train import recipe
-from bnncc.train.losses import loss_of, squared_hinge
-from bnncc.train.module import BnnModule
-from bnncc.train.optim import (
+from bnncc.training import recipe
+from bnncc.training.losses import loss_of, squared_hinge
+from bnncc.training.module import BnnModule
+from bnncc.training.optim import (
     Trained,
     build_optimizer,
     clip_latent,
@@ -23,8 +23,8 @@ from bnncc.train.optim import (
     set_rate,
     trained,
 )
-from bnncc.train.parameters import Role, rate_scale
-from bnncc.train.schedules import Course, learning_rate
+from bnncc.training.parameters import Role, rate_scale
+from bnncc.training.schedules import Course, learning_rate
 
 from . import nets
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnncc.data import Split
 from bnncc.ir.train_spec import Augmentation
-from bnncc.train.augment import PixelMaps, pixel_maps
+from bnncc.training.augment import PixelMaps, pixel_maps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,10 @@ from bnncc.ir.exact import Norms
 from bnncc.ir.nn import BatchNorm, NnGraph, ShiftBatchNorm
 from bnncc.ir.train_spec import WeightInit
 from bnncc.ir.types import ConstRef, Elem
-from bnncc.train.binarize import signs_of
-from bnncc.train.exact_graph import Bound, ExactGraph
-from bnncc.train.float_graph import FloatMode, run_float
-from bnncc.train.parameters import Role, initial, place, roles
+from bnncc.training.binarize import signs_of
+from bnncc.training.exact_graph import Bound, ExactGraph
+from bnncc.training.float_graph import FloatMode, run_float
+from bnncc.training.parameters import Role, initial, place, roles
 
 _EVAL_ELEMENTS = 1 << 25
 

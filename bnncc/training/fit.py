@@ -20,16 +20,24 @@ from bnncc.data import Dataset, Split, split_off
 from bnncc.diagnostics import DataError
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.train_spec import Selection, TrainSpec
-from bnncc.train.checkpoint import graph_digest, load_state, load_weights, save_state, save_weights
-from bnncc.train.curves import draw_curves
-from bnncc.train.feed import make_feed
-from bnncc.train.float_graph import FloatMode
-from bnncc.train.interrupt import stop_on_ctrl_c
-from bnncc.train.machine import Precision, choose_device, choose_dtype, machine_settings
-from bnncc.train.module import BnnModule, fit_images
-from bnncc.train.optim import build_optimizer, trained
-from bnncc.train.progress import EpochRecord, Observer, PlainLines, RunPlan, StepReport
-from bnncc.train.run import Parts, Position, flipped_fraction, require_finite, state_of, take_up, train_step
+from bnncc.training.checkpoint import graph_digest, load_state, load_weights, save_state, save_weights
+from bnncc.training.curves import draw_curves
+from bnncc.training.feed import make_feed
+from bnncc.training.float_graph import FloatMode
+from bnncc.training.interrupt import stop_on_ctrl_c
+from bnncc.training.machine import Precision, choose_device, choose_dtype, machine_settings
+from bnncc.training.module import BnnModule, fit_images
+from bnncc.training.optim import build_optimizer, trained
+from bnncc.training.progress import EpochRecord, Observer, PlainLines, RunPlan, StepReport
+from bnncc.training.run import (
+    Parts,
+    Position,
+    flipped_fraction,
+    require_finite,
+    state_of,
+    take_up,
+    train_step,
+)
 
 _REPORT_SECONDS: Final = 0.2
 _CHECK_STEPS: Final = 50

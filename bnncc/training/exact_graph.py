@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from bnncc.ir import nn
 from bnncc.ir.exact import Norms, fold
 from bnncc.ir.types import Elem
-from bnncc.train import exact_values as values_of
-from bnncc.train import layers
-from bnncc.train.binarize import signs_of
-from bnncc.train.exact_values import Exact, Held, Normed, per_channel, to_f32
+from bnncc.training import exact_values as values_of
+from bnncc.training import layers
+from bnncc.training.binarize import signs_of
+from bnncc.training.exact_values import Exact, Held, Normed, per_channel, to_f32
 
 
 @dataclass(frozen=True, slots=True)

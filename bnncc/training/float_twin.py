@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bnncc.ir import nn
 from bnncc.ir.types import ConstRef
-from bnncc.train import layers
+from bnncc.training import layers
 
 Array = npt.NDArray[Any]
 

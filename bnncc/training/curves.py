@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from bnncc.train.progress import EpochRecord
+from bnncc.training.progress import EpochRecord
 
 
 def draw_curves(history: Sequence[EpochRecord], title: str) -> bytes:

@@ -1,4 +1,4 @@
-"""How `bnncc.train.exact_graph` holds a value: integers in floating point, and real numbers not yet computed.
+"""How `bnncc.training.exact_graph` holds a value: integers in floats, and real numbers not yet computed.
 
 As in `bnncc.ir.reference.values`, on torch tensors: a real number stays ``unit * n`` with an integer ``n``,
 and a batch norm of it is not computed, because its sign is decided exactly.
@@ -19,7 +19,7 @@ from bnncc.ir.exact import Norms, rounded_affine
 from bnncc.ir.infer import normalize_unit
 from bnncc.ir.types import Elem
 from bnncc.ir.window import Window
-from bnncc.train import layers
+from bnncc.training import layers
 
 _F32_EXACT: Final = 2**24
 _F64_EXACT: Final = 2**53

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from bnncc.ir.train_spec import Adam, Optimizer, RateScale, Sgd, ShiftAdaMax
-from bnncc.train.binarize import power_of_two
-from bnncc.train.module import BnnModule
-from bnncc.train.parameters import Role, rate_scale
+from bnncc.training.binarize import power_of_two
+from bnncc.training.module import BnnModule
+from bnncc.training.parameters import Role, rate_scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

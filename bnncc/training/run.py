@@ -13,13 +13,13 @@ from torch import Tensor
 from bnncc.data import Split
 from bnncc.diagnostics import DataError, VerificationError
 from bnncc.ir.train_spec import TrainSpec
-from bnncc.train.checkpoint import RunState, generator_tensors, restore_generators
-from bnncc.train.feed import Feed
-from bnncc.train.losses import loss_of
-from bnncc.train.module import BnnModule
-from bnncc.train.optim import Trained, clip_latent, optimizer_tensors, restore_optimizer, set_rate
-from bnncc.train.progress import EpochRecord
-from bnncc.train.schedules import Course, learning_rate
+from bnncc.training.checkpoint import RunState, generator_tensors, restore_generators
+from bnncc.training.feed import Feed
+from bnncc.training.losses import loss_of
+from bnncc.training.module import BnnModule
+from bnncc.training.optim import Trained, clip_latent, optimizer_tensors, restore_optimizer, set_rate
+from bnncc.training.progress import EpochRecord
+from bnncc.training.schedules import Course, learning_rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from bnncc.ir import nn
 from bnncc.ir.types import ConstRef, Elem
-from bnncc.train import layers
-from bnncc.train.binarize import binarize, binarize_weight
-from bnncc.train.parameters import Slot
-from bnncc.train.shift_batch_norm import ShiftNormState, shift_batch_norm
+from bnncc.training import layers
+from bnncc.training.binarize import binarize, binarize_weight
+from bnncc.training.parameters import Slot
+from bnncc.training.shift_batch_norm import ShiftNormState, shift_batch_norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

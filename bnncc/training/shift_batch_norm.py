@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnncc.train.binarize import shift_of
+from bnncc.training.binarize import shift_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

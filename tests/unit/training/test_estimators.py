@@ -11,10 +11,10 @@ from torch.autograd import gradcheck
 
 from bnncc.ir.exact import ap2
 from bnncc.ir.nn import Estimator
-from bnncc.train.binarize import binarize, binarize_weight, power_of_two, shift_of, signs_of
-from bnncc.train.losses import squared_hinge
-from bnncc.train.module import BnnModule
-from bnncc.train.shift_batch_norm import ShiftNormState, shift_batch_norm
+from bnncc.training.binarize import binarize, binarize_weight, power_of_two, shift_of, signs_of
+from bnncc.training.losses import squared_hinge
+from bnncc.training.module import BnnModule
+from bnncc.training.shift_batch_norm import ShiftNormState, shift_batch_norm
 
 from . import nets
 

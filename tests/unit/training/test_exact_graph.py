@@ -9,7 +9,7 @@ import torch
 from bnncc.diagnostics import DataError
 from bnncc.ir.reference import evaluate_nn
 from bnncc.runtime.random_inputs import random_inputs
-from bnncc.train.module import BnnModule, fit_images
+from bnncc.training.module import BnnModule, fit_images
 from tests.corpus import CORPUS
 
 from . import nets

@@ -16,11 +16,11 @@ from bnncc.diagnostics import DataError, VerificationError
 from bnncc.ir import nn, train_spec
 from bnncc.ir.reference import evaluate_nn
 from bnncc.ir.train_spec import TrainSpec
-from bnncc.train.checkpoint import load_arrays, load_state, load_weights
-from bnncc.train.fit import FitOptions, evaluate_torch, fit
-from bnncc.train.machine import Precision, has_short_operands
-from bnncc.train.module import BnnModule
-from bnncc.train.progress import PlainLines, Silence
+from bnncc.training.checkpoint import load_arrays, load_state, load_weights
+from bnncc.training.fit import FitOptions, evaluate_torch, fit
+from bnncc.training.machine import Precision, has_short_operands
+from bnncc.training.module import BnnModule
+from bnncc.training.progress import PlainLines, Silence
 
 from . import nets
 
@@ -105,7 +105,7 @@ def test_trained_weights_mean_the_same_in_the_reference(digits, tmp_path):
     ids=["after an epoch", "inside an epoch", "inside the first"],
 )
 def test_a_resumed_run_ends_with_the_same_bits(digits, tmp_path, precision, stop, optimizer, monkeypatch):
-    monkeypatch.setattr("bnncc.train.fit._REPORT_SECONDS", -1.0)
+    monkeypatch.setattr("bnncc.training.fit._REPORT_SECONDS", -1.0)
     graph, data = with_everything_random(), small(digits)
     spec = replace(SPEC, optimizer=optimizer)
     straight = fit(graph, spec, data, options(tmp_path / "a", precision=precision), Silence())
@@ -138,7 +138,7 @@ def test_the_seed_decides_and_the_callers_generator_is_left_alone(digits, tmp_pa
 
 
 def test_an_interrupted_first_epoch_leaves_weights(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("bnncc.train.fit._REPORT_SECONDS", -1.0)
+    monkeypatch.setattr("bnncc.training.fit._REPORT_SECONDS", -1.0)
     result = fit(DIGITS_NET, SPEC, small(digits), options(tmp_path), StopAt(1, step=2))
     assert result.is_interrupted
     assert result.history == ()
@@ -147,7 +147,7 @@ def test_an_interrupted_first_epoch_leaves_weights(digits, tmp_path, monkeypatch
 
 
 def test_divergence_is_an_error_and_keeps_the_last_good_checkpoint(digits, tmp_path, monkeypatch):
-    from bnncc.train import run
+    from bnncc.training import run
 
     calls = []
 
@@ -165,7 +165,7 @@ def test_divergence_is_an_error_and_keeps_the_last_good_checkpoint(digits, tmp_p
 
 
 def test_parameters_that_stop_being_finite_are_named(digits, tmp_path, monkeypatch):
-    from bnncc.train import run
+    from bnncc.training import run
 
     def poison(parameters, bound):
         next(item for item in parameters if item.name == "norm3.gamma").parameter.data[5] = float("inf")
