@@ -102,7 +102,7 @@ def _all_scores(package: Package, images: Images) -> list[Scored]:
 
 
 def _gains(package: Package, images: Images) -> Table:
-    from bnncc.train.float_twin import float_twin
+    from bnncc.training.float_twin import float_twin
 
     manifest = package.manifest
     table = Table(box=None, header_style="bold")
