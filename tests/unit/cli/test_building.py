@@ -204,11 +204,11 @@ def test_inspect_cuda_stages_of_a_package_for_c(bnncc, package) -> None:
 
 def test_inspect_one_layer(bnncc, package) -> None:
     whole = bnncc("inspect", package, "--view", "c").out
-    part = bnncc("inspect", package, "--view", "c", "--layer", "sign1").out
-    assert "tiny_sign1" in part
+    part = bnncc("inspect", package, "--view", "c", "--layer", "conv1").out
+    assert "tiny_conv1" in part
     assert len(part) < len(whole) / 2
-    lines = bnncc("inspect", package, "--view", "kernel", "--layer", "sign1").out
-    assert all("sign1" in line for line in lines.splitlines())
+    lines = bnncc("inspect", package, "--view", "kernel", "--layer", "conv1").out
+    assert all("conv1" in line for line in lines.splitlines())
     assert bnncc("inspect", package, "--view", "kernel", "--layer", "nothing").code == 5
 
 
