@@ -25,6 +25,7 @@ class FaultKind(Enum):
     LAUNCH = 11
     STACK = 12
     CRASH = 13
+    FENCE = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ enum FaultKind : u32 {
   FAULT_MASK = 10,
   FAULT_GEOMETRY = 11,
   FAULT_STACK = 12,
+  FAULT_FENCE = 14,
 };
 
 // The shadow of shared memory, one entry for each cell: who wrote last and where, and two of those who read.
@@ -77,6 +78,7 @@ struct Thread {
   u32 fence_record, fence_floor, fence_warp_floor;  // at the last fence of the device's or system's scope
   u32 cta_fence_record, cta_fence_floor, cta_fence_warp_floor;
   Knowledge *world, *seen;  // ordered before this thread; read from flags, but no fence since
+  u32 wgmma_in_flight, async_floor;  // records of bulk copies below are ordered before this thread
   u64 flag;
   u32 flag_version;
 };

@@ -89,8 +89,9 @@ template <class T, ReduceOp op> EMU_INLINE u32 reduce(Thread *t, T value, u32 ma
   emu_warp_op(t, mask, &value, reduce_combine<T, op>, line, "redux.sync");
   return (u32)value;
 }
+extern "C" u32 emu_leader(u32 mask);
 struct ElectSlot { u32 leader; };
-static void elect_combine(void **slots, u32 mask) { EMU_EACH_LANE(l, mask) ((ElectSlot *)slots[l])->leader = (u32)__builtin_ctz(mask); }
+static void elect_combine(void **slots, u32 mask) { EMU_EACH_LANE(l, mask) ((ElectSlot *)slots[l])->leader = emu_leader(mask); }
 EMU_INLINE u32 elect(Thread *t, u32 mask, bool &is_leader, u32 line) {
   ElectSlot slot = {0};
   emu_warp_op(t, mask, &slot, elect_combine, line, "elect.sync");

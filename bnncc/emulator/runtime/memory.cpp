@@ -130,6 +130,21 @@ void emu_land_copies(Thread *t, u32 groups_left) {
   t->pending_count = kept;
 }
 
+// Lands the first `end` copies of `t`; they count as written at `record`.
+void emu_land_copies_until(Thread *t, u32 end, u32 record) {
+  if (end > t->pending_count) end = t->pending_count;
+  for (u32 k = 0; k < end; k++) {
+    const Pending p = t->pending[k];
+    if (machine.request->is_copy_late) land(t, p);
+    for (u32 i = 0; i < p.bytes; i += p.granularity) {
+      u32 *written = &t->shadow.written[(p.shared + i) / p.granularity];
+      if (*written == (RECORD_IN_FLIGHT | (t->index + 1))) *written = record;
+    }
+  }
+  memmove((void *)t->pending, t->pending + end, (t->pending_count - end) * sizeof(Pending));
+  t->pending_count -= end;
+}
+
 extern "C" void emu_copy_wait(Thread *t, u32 groups, u32 line) {
   (void)line;
   emu_land_copies(t, groups);

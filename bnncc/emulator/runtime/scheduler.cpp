@@ -55,6 +55,8 @@ void emu_leave(Thread *t, const char *waits_for, u32 line, State state) {
 }
 
 extern "C" void emu_exit(Thread *t) {
+  emu_exit_wgmma(t);
+  emu_exit_async(t);
   emu_copy_commit(t);
   emu_land_copies(t, 0);
   if (*(u64 *)t->stack != CANARY) emu_fault(t, FAULT_STACK, 0, 0, 0, "the stack of a fiber overflowed");
@@ -180,6 +182,7 @@ static void start_block(Block *block, u64 index) {
   }
   if (block->thread_count % 32) block->warps.back().exited = ~0u << block->thread_count % 32;
   emu_reset_sync(block);
+  emu_reset_async(block);
   for (u32 k = 0; k < block->thread_count; k++) {
     start_thread(block, k);
     block->order[k] = (u16)(r->order == DESCENDING ? block->thread_count - 1 - k : k);

@@ -20,7 +20,7 @@ struct Warp {
 };
 
 struct Clock {  // what is ordered before a moment: records below the floor, and by thread those below its entry
-  u32 floor;
+  u32 floor, async_floor;
   std::vector<u32> threads;
 };
 
@@ -56,6 +56,7 @@ struct Block {
   std::vector<u32> knowledge;  // per thread: the clock of every thread of the block
   u32 stamp;                   // the upper half of its records of global memory
   Knowledge world;
+  struct AsyncState *async;
   Barrier barriers[MAX_BARRIERS];
   char *shared;
   Shadow shadow;
@@ -113,6 +114,9 @@ void emu_set_clock(Thread *t, u32 tick);
 void emu_reset_sync(Block *block);
 void emu_land_copies(Thread *t, u32 groups_left);
 void emu_set_workspace(u64 begin, u64 bytes);
+void emu_reset_async(Block *block);
+void emu_exit_async(Thread *t);
+void emu_exit_wgmma(Thread *t);
 bool emu_is_ordered(Thread *t, u32 record);
 bool emu_is_known(Thread *t, u32 stamp, u32 record);
 void emu_use_partial_sync(Block *block);

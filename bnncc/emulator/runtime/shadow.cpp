@@ -19,7 +19,8 @@ static void renumber(Block *block) {
   for (size_t i = 0; i < cells; i++) {
     u32 *written = &block->shadow.written[i];
     if (*written && *written < RECORD_IN_FLIGHT) *written = 1;
-    block->shadow.read_first[i] = block->shadow.read_last[i] = 0;
+    for (u32 *read : {&block->shadow.read_first[i], &block->shadow.read_last[i]})
+      if (*read < RECORD_IN_FLIGHT) *read = 0;
   }
   block->tick = 2;
   for (Thread &t : block->threads) {
@@ -39,6 +40,7 @@ u32 emu_next_tick(Block *block) {
 bool emu_is_ordered(Thread *t, u32 record) {
   if (record < t->floor) return true;
   const u32 other = (record & RECORD_THREAD) - 1;
+  if (other >= t->block->thread_count) return record < t->async_floor;
   if (other / 32 == t->index / 32 && record < t->warp_floor) return true;
   if (t->block->is_partial_sync_used && record < known(t)[other]) return true;
   return emu_has_fences && emu_is_known(t, t->block->stamp, record);
@@ -50,9 +52,10 @@ static bool conflicts(Thread *t, u32 record, u32 me) {
 }
 
 static void race(Thread *t, const char *what, u32 record, u32 other_line, u32 line, u32 offset, u32 bytes) {
-  char text[200];
+  char text[200], who[32] = "a bulk copy";
   const s32 other = (s32)(record & RECORD_THREAD) - 1;
-  snprintf(text, sizeof text, "shared-memory race: %s thread %d at offset %u, with nothing between that orders them", what, other, offset);
+  if (other < 1024) snprintf(who, sizeof who, "thread %d", other);
+  snprintf(text, sizeof text, "shared-memory race: %s %s at offset %u, with nothing between that orders them", what, who, offset);
   emu_record(t, t->block, FAULT_RACE, line, other_line, other, offset, bytes, text);
 }
 
@@ -62,16 +65,18 @@ extern "C" void emu_check_read(Thread *t, u32 cell, u32 line, u32 offset, u32 by
   if (!written)
     emu_record(t, t->block, FAULT_UNINITIALIZED, line, 0, -1, offset, bytes, "read of shared memory that no thread of the block has written");
   else if (written >= RECORD_IN_FLIGHT)
-    race(t, "reads what an unfinished cp.async is writing, of", written, t->shadow.write_line[cell], line, offset, bytes);
+    race(t, "reads what an unfinished copy is writing, of", written, t->shadow.write_line[cell], line, offset, bytes);
   else if (conflicts(t, written, me))
     race(t, "reads what was written by", written, t->shadow.write_line[cell], line, offset, bytes);
 }
 
 extern "C" void emu_check_write(Thread *t, u32 cell, u32 line, u32 offset, u32 bytes, u32 me) {
   if (t->shadow.written[cell] >= RECORD_IN_FLIGHT)
-    race(t, "overwrites what an unfinished cp.async is writing, of", t->shadow.written[cell], t->shadow.write_line[cell], line, offset, bytes);
+    race(t, "overwrites what an unfinished copy is writing, of", t->shadow.written[cell], t->shadow.write_line[cell], line, offset, bytes);
   else if (conflicts(t, t->shadow.written[cell], me))
     race(t, "overwrites what was written by", t->shadow.written[cell], t->shadow.write_line[cell], line, offset, bytes);
+  else if (t->shadow.read_first[cell] >= RECORD_IN_FLIGHT || t->shadow.read_last[cell] >= RECORD_IN_FLIGHT)
+    race(t, "overwrites what an unfinished wgmma or bulk copy is reading, of", t->shadow.read_first[cell] >= RECORD_IN_FLIGHT ? t->shadow.read_first[cell] : t->shadow.read_last[cell], 0, line, offset, bytes);
   else if (conflicts(t, t->shadow.read_first[cell], me))
     race(t, "overwrites what was read by", t->shadow.read_first[cell], 0, line, offset, bytes);
   else if (conflicts(t, t->shadow.read_last[cell], me))
@@ -107,6 +112,7 @@ void emu_contribute(Thread *t, Clock *clock) {
   Block *block = t->block;
   clock->threads.resize(block->thread_count, 0);
   clock->floor = clock->floor > t->floor ? clock->floor : t->floor;
+  clock->async_floor = clock->async_floor > t->async_floor ? clock->async_floor : t->async_floor;
   if (block->is_partial_sync_used) keep_max(clock->threads.data(), known(t), block->thread_count);
   const u32 first = t->index / 32 * 32, end = first + 32 < block->thread_count ? first + 32 : block->thread_count;
   for (u32 i = first; i < end; i++) clock->threads[i] = clock->threads[i] > t->warp_floor ? clock->threads[i] : t->warp_floor;
@@ -116,5 +122,6 @@ void emu_contribute(Thread *t, Clock *clock) {
 void emu_learn(Thread *t, const Clock *clock) {
   emu_use_partial_sync(t->block);
   if (t->floor < clock->floor) t->floor = clock->floor;
+  if (t->async_floor < clock->async_floor) t->async_floor = clock->async_floor;
   if (clock->threads.size() == t->block->thread_count) keep_max(known(t), clock->threads.data(), t->block->thread_count);
 }

@@ -6,7 +6,7 @@ void emu_order_warp(Warp *warp, u32 mask);
 
 static void reset(Barrier *b) {
   memset((void *)b, 0, offsetof(Barrier, joined));
-  b->joined.floor = 0;
+  b->joined.floor = b->joined.async_floor = 0;
   b->joined.threads.clear();
 }
 

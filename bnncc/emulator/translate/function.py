@@ -16,10 +16,12 @@ from bnncc.emulator.ptx.model import (
     Registers,
     Statement,
     Variable,
+    Vector,
 )
 from bnncc.emulator.ptx.model import (
     Scope as Block,
 )
+from bnncc.emulator.translate.asynchronous import ASYNCHRONOUS
 from bnncc.emulator.translate.collectives import COLLECTIVES
 from bnncc.emulator.translate.control import CONTROL
 from bnncc.emulator.translate.floats import FLOATS
@@ -29,7 +31,7 @@ from bnncc.emulator.translate.memory import MEMORY, access_bytes
 from bnncc.emulator.translate.operation import PRED, Operation
 from bnncc.emulator.translate.scope import Place, Scope, identifier
 
-EMITTERS: Final = {**INTEGERS, **FLOATS, **MEMORY, **CONTROL, **COLLECTIVES, **MATRICES}
+EMITTERS: Final = {**INTEGERS, **FLOATS, **MEMORY, **CONTROL, **COLLECTIVES, **MATRICES, **ASYNCHRONOUS}
 """Every opcode this emulator knows."""
 
 _POISON: Final = {
@@ -190,6 +192,7 @@ class _Writer:
         self.lines: list[str] = []
         self.first_site = first_site
         self.sites = 0
+        self.accumulators: frozenset[str] = frozenset()
 
     def block(self, body: tuple[Statement, ...]) -> None:
         """Write the statements of one block."""
@@ -233,10 +236,41 @@ class _Writer:
         for _ in range(operation.sites):
             text = text.replace("&SITE", f"emu_sites + {self.first_site + self.sites}", 1)
             self.sites += 1
+        if item.opcode != "wgmma":
+            text = self._accumulator_checks(item) + text
         if item.guard is not None:
             condition = operation.value(item.guard.register, PRED)
             text = f"if ({'!' if item.guard.negated else ''}{condition}) {{ {text} }}"
         return f"  {text}  // {item.line}"
+
+    def _accumulator_checks(self, item: Instruction) -> str:
+        """Return calls that complain where ``item`` uses an accumulator that a wgmma still owns."""
+        used = self.accumulators.intersection(_registers_of(item)) if self.accumulators else ()
+        found = [self.scope.register(name) for name in sorted(used)]
+        return "".join(
+            f"if (EMU_UNLIKELY(t->wgmma_in_flight)) emu_wgmma_touch(t, &{register.cpp}, {item.line}); "
+            for register in found
+            if register is not None
+        )
+
+
+def _registers_of(item: Instruction) -> Iterator[str]:
+    """Yield the names in the operands of ``item``."""
+    for operand in item.operands:
+        for part in operand.items if isinstance(operand, Vector) else (operand,):
+            if isinstance(part, Name):
+                yield part.text
+
+
+def _accumulators(function: Function) -> frozenset[str]:
+    """Return the registers that wgmma writes."""
+    return frozenset(
+        part.text
+        for statement in walk(function.body or ())
+        if isinstance(statement, Instruction) and statement.opcode == "wgmma" and statement.operands
+        for part in (statement.operands[0].items if isinstance(statement.operands[0], Vector) else ())
+        if isinstance(part, Name)
+    )
 
 
 def translate_function(
@@ -252,6 +286,7 @@ def translate_function(
     places = {**options.variables, **shared, **local, **_parameter_places(function)}
     scope = Scope(places, options.functions, not function.is_entry)
     writer = _Writer(scope, module_name, options.first_site)
+    writer.accumulators = _accumulators(function)
     writer.block(function.body or ())
     by_type: dict[str, list[str]] = {}
     for register in scope.used.values():

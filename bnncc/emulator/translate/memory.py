@@ -38,11 +38,21 @@ def access_bytes(instruction: Instruction, *, is_global: bool = False) -> int | 
             kind = SCALARS.get(modifiers[-1]) if modifiers else None
             count = next((n for name, n in _VECTORS.items() if name in modifiers), 1)
             return None if kind is None else kind.size_bytes * count
+        case "mbarrier":
+            return 8
         case "cp":
-            size = instruction.operands[2] if len(instruction.operands) > 2 else None
-            return size.value if isinstance(size, Integer) else None
+            return _copied_bytes(instruction)
         case _:
             return None
+
+
+def _copied_bytes(instruction: Instruction) -> int | None:
+    if "bulk" in instruction.modifiers:
+        return 16
+    if "mbarrier" in instruction.modifiers:
+        return 8
+    size = instruction.operands[2] if len(instruction.operands) > 2 else None
+    return size.value if isinstance(size, Integer) else None
 
 
 def _address(op: Operation, index: int, kind: ScalarType) -> str:
@@ -70,7 +80,13 @@ def shared_address(op: Operation, index: int) -> str:
     return _address(op, index, U32)
 
 
-def _site(op: Operation) -> str:
+def global_address(op: Operation, index: int) -> str:
+    """Return the address in global memory that operand ``index`` names."""
+    return _address(op, index, U64)
+
+
+def site(op: Operation) -> str:
+    """Return a fresh place where an instruction remembers the buffer it touched last."""
     op.sites += 1
     return "&SITE"
 
@@ -88,12 +104,12 @@ def pointer(
         case "local":
             return f"local_access<{size_bytes}>(t, {_address(op, index, U32)}, {op.line})"
         case "const":
-            return f"const_access<{size_bytes}>(t, {_site(op)}, {_address(op, index, U64)}, {op.line})"
+            return f"const_access<{size_bytes}>(t, {site(op)}, {_address(op, index, U64)}, {op.line})"
         case "global":
-            place = f"{_site(op)}, {_address(op, index, U64)}, {tail}, {access}"
+            place = f"{site(op)}, {_address(op, index, U64)}, {tail}, {access}"
             return f"global_access<{size_bytes}>(t, {place})"
         case _:
-            place = f"{_site(op)}, {_address(op, index, U64)}, {tail}, {access}"
+            place = f"{site(op)}, {_address(op, index, U64)}, {tail}, {access}"
             return f"generic_access<{size_bytes}, G>(t, {place})"
 
 
@@ -215,7 +231,8 @@ def _isspacep(op: Operation) -> str:
     return op.write(0, PRED, f"({others})")
 
 
-def _copy(op: Operation) -> str:
+def copy(op: Operation) -> str:
+    """Return cp.async."""
     if not op.has("async"):
         raise op.error("only cp.async is supported")
     if op.has("commit_group"):
@@ -240,7 +257,7 @@ def _copy(op: Operation) -> str:
     if len(op.operands) - hint > 3:
         source = _copy_source(op, size)
     shared, address = _address(op, 0, U32), _address(op, 1, U64)
-    return f"copy_async<{size}, G>(t, {_site(op)}, {shared}, {address}, {source}, {op.line});"
+    return f"copy_async<{size}, G>(t, {site(op)}, {shared}, {address}, {source}, {op.line});"
 
 
 def _copy_source(op: Operation, size: int) -> str:
@@ -252,7 +269,8 @@ def _copy_source(op: Operation, size: int) -> str:
     return f"({op.read(3, PRED)} ? 0u : {size}u)" if is_flag else op.read(3, U32)
 
 
-def _fence(op: Operation) -> str:
+def fence(op: Operation) -> str:
+    """Return fences and membar, of the generic proxy."""
     is_wide = not op.has("cta")
     op.ignore("sc", "acq_rel", "acquire", "release", "gl", *_SCOPES)
     op.finish(0)
@@ -281,9 +299,9 @@ MEMORY: Final[Mapping[str, Callable[[Operation], str]]] = {
     "red": _atomic,
     "cvta": _cvta,
     "isspacep": _isspacep,
-    "cp": _copy,
-    "membar": _fence,
-    "fence": _fence,
+    "cp": copy,
+    "membar": fence,
+    "fence": fence,
     "prefetch": _prefetch,
     "prefetchu": _prefetch,
     "createpolicy": _policy,

@@ -75,7 +75,7 @@ def test_declarations() -> None:
         ("add.f16 %h1, %h2, %h3;", "unsupported type .f16"),
         ("mov.u32 %r1, %pm0;", "'%pm0' is not a register"),
         ("bra NOWHERE;", "no label 'NOWHERE'"),
-        ("wgmma.fence.sync.aligned;", "unknown instruction 'wgmma'"),
+        ("tcgen05.fence::before_thread_sync;", "unknown instruction 'tcgen05'"),
         (
             "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 %r1, %r2, %r3, %r4;",
             "unsupported shape or element",

@@ -59,7 +59,7 @@ def test_votes_matches_reductions(load) -> None:
         "vote.sync.ballot.b32 %y0, %p1, %t0;",
         "match_any": f"match.any.sync.b32 %y0, %x1, {full};",
         "match_all": f"match.all.sync.b32 %y0|%p1, %x1, {full}; @!%p1 add.u32 %y0, %y0, 7;",
-        "elect": f"elect.sync %y0|%p1, {full}; @%p1 add.u32 %y0, %y0, 100;",
+        "elect": f"elect.sync %y0|%p1, {full}; selp.u32 %y0, 1, 0, %p1; redux.sync.add.u32 %y0, %y0, {full};",
         "lanemasks": "mov.u32 %t0, %lanemask_lt; mov.u32 %t1, %lanemask_ge; "
         "xor.b32 %t2, %t0, %t1; mov.u32 %t3, "
         "%lanemask_le; mov.u32 %t4, %lanemask_gt; and.b32 %t5, %t3, %t4; xor.b32 %y0, %t2, %t5;",
@@ -90,7 +90,7 @@ def test_votes_matches_reductions(load) -> None:
             "halves": np.where(LANES < 16, ballot & 0xFFFF, ballot & 0xFFFF0000),
             "match_any": [sum(1 << k for k in range(32) if values[k] == values[i]) for i in range(32)],
             "match_all": 7,
-            "elect": np.where(LANES == 0, 100, 0),
+            "elect": np.full(32, 1),
             "lanemasks": 0xFFFFFFFF,
             "redux_add_u32": int(values.sum()) & 0xFFFFFFFF,
             "redux_add_s32": int(values.sum()) & 0xFFFFFFFF,
