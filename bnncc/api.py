@@ -79,8 +79,8 @@ class Trained:
 class TrainKeywords(TypedDict, total=False):
     """What `train` takes besides the network and the data.
 
-    ``epochs``, ``batch``, ``lr``, ``seed`` replace those of the train block; ``preset`` (``paper-theano``,
-    ``paper-torch7``, ``modern``) the whole recipe. ``resume`` is the folder of a run to go on with.
+    ``epochs``, ``batch``, ``lr``, ``seed`` replace those of the train block or of the preset; ``preset``
+    (``paper-theano``, ``paper-torch7``, ``modern``) the whole recipe. ``resume`` is the folder of a run to go on with.
     """
 
     folder: Path | str | None
@@ -143,7 +143,7 @@ def train(model: Model | Path | str, data: str, **options: Unpack[TrainKeywords]
     from bnncc.data.load import load_dataset
 
     loaded = model if isinstance(model, Model) else load(model)
-    spec = _recipe(loaded, options)
+    spec = _recipe(loaded, data, options)
     given_dir = options.get("data_dir")
     dataset = load_dataset(
         data, None if given_dir is None else Path(given_dir), download=options.get("download", True)
@@ -206,7 +206,7 @@ def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _recipe(model: Model, options: TrainKeywords) -> TrainSpec:
+def _recipe(model: Model, data: str, options: TrainKeywords) -> TrainSpec:
     """Return the train block with the caller's changes; each is checked as the language checks it."""
     spec = model.recipe
     if (preset := options.get("preset")) is not None:
@@ -214,7 +214,7 @@ def _recipe(model: Model, options: TrainKeywords) -> TrainSpec:
 
         if preset not in PRESETS:
             raise DataError(f"there is no preset '{preset}'; choose from {', '.join(PRESETS)}")
-        spec = PRESETS[preset](spec)
+        spec = PRESETS[preset](spec, data)
     if (epochs := options.get("epochs")) is not None:
         spec = replace(spec, epochs=_allowed(TrainSpec, "epochs", epochs))
     if (batch := options.get("batch")) is not None:

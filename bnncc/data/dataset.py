@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Images = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8 | np.int8]
 Labels = npt.NDArray[np.int64]
 
 
@@ -16,7 +16,7 @@ class Split:
     """Images and their classes.
 
     Shapes:
-        images: ``[N, C, H, W]`` u8. labels: ``[N]`` i64, from 0.
+        images: ``[N, C, H, W]``, pixels as u8, transformed ones as i8. labels: ``[N]`` i64, from 0.
     """
 
     images: Images

@@ -16,6 +16,7 @@ from bnncc.data.dataset import Dataset, Split, split_off
 from bnncc.data.formats import cifar_records, read_cifar_records, read_idx, read_svhn
 from bnncc.data.locate import Places, find, md5_of, obtain
 from bnncc.data.own_images import load_own
+from bnncc.data.preprocess import preprocess
 from bnncc.data.published import IdxFiles, PublishedFile
 from bnncc.diagnostics import DataError, PlatformError
 
@@ -28,6 +29,8 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
     Files are looked for in ``data_dir``, else in ``$BNNCC_DATA``, then in the cache of this user; each is
     compared with the published md5. What is not there is downloaded, unless ``download`` is False.
 
+    ``name+gcn+zca`` is the data set after the transforms of `bnncc.data.preprocess`, as i8.
+
     Args:
         name: one of `DATASET_NAMES`, or a folder (see `load_own`).
         data_dir: a folder of data sets, each laid out as its publisher ships it.
@@ -37,11 +40,17 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
         DataError: if there is no such data set, or its files are missing or broken.
         PlatformError: if ``digits`` is asked for and scikit-learn is missing.
     """
+    base, *transforms = name.split("+")
+    if transforms and not Path(name).is_dir():
+        return preprocess(load_dataset(base, data_dir, download=download), tuple(transforms))
     if name == "digits":
         return _digits()
     if name not in DATASET_NAMES:
         return _own(name)
-    places = Places.usual(data_dir, download=download)
+    return _published(name, Places.usual(data_dir, download=download))
+
+
+def _published(name: str, places: Places) -> Dataset:
     match name:
         case "mnist":
             return load_idx_files(published.MNIST, places)

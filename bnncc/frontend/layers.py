@@ -229,7 +229,9 @@ LAYERS: Final[Mapping[str, Layer]] = {
     )
 }
 
-WORDS: Final = frozenset({"true", "false", "same", "valid", "binary", "float", "clipped", "approx"})
+WORDS: Final = frozenset({"true", "false", "same", "valid", "binary", "float"}) | frozenset(
+    estimator.value for estimator in nn.Estimator
+)
 """The words that arguments are made of; they need no quotes."""
 
 FUNCTIONS: Final = frozenset({"min", "max", "concat"})

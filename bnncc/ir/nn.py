@@ -20,10 +20,16 @@ class Estimator(Enum):
 
     ``CLIPPED``: ``g * 1{|x| <= 1}`` (Courbariaux, Hubara et al. 2016, eq. 4).
     ``APPROX``: ``g * max(0, 2 - 2 |x|)``, the piecewise polynomial of Bi-Real Net (Liu et al. 2018).
+    ``SWISH``: ``g * b (2 - b x tanh(b x / 2)) / (1 + cosh(b x))``, ``b = 5``: the derivative of SignSwish
+    (Darabi et al. 2018, BNN+, eq. 4). Negative beyond ``|x| = 0.48``: it pushes there towards 0.
+    ``RESTE``: ``g * |x|^(1/o - 1) / o`` for ``|x| <= 1.5``, ``o`` rising from 1 to 3 over the run, the slope
+    of the chord, ``0.1^(1/o - 1)``, where ``|x| < 0.1`` (Wu et al. 2023, ReSTE, eq. 8, 9).
     """
 
     CLIPPED = "clipped"
     APPROX = "approx"
+    SWISH = "swish"
+    RESTE = "reste"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

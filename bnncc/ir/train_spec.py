@@ -68,6 +68,35 @@ class Adam:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay ``w -= lr * weight_decay * w`` (Loshchilov, Hutter 2019).
+
+    Weights decay, latent or real; parameters of batch norms do not. On latent weights it makes signs flip
+    more easily, it does not make the network simpler.
+    """
+
+    lr: float = _rate(1e-2)
+    beta1: float = _number(0.9, 0, 0.99999)
+    beta2: float = _number(0.999, 0, 0.999999)
+    eps: float = _number(1e-8, 0, 1, is_open=True)
+    weight_decay: float = _number(1e-4, 0, 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bop:
+    """The binary optimizer (Helwegen et al. 2019, algorithm 1); Adam with ``lr`` for all that is not binary.
+
+    With ``m = (1 - gamma) m + gamma g``, a binary weight flips where ``|m| > threshold`` and ``m`` has its
+    sign. ``gamma`` falls with the schedule as the learning rate does. ``rate_scale`` and ``weight_clip``
+    mean nothing to it.
+    """
+
+    lr: float = _rate(1e-2)
+    gamma: float = _number(1e-3, 0, 1, is_open=True)
+    threshold: float = _number(1e-6, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftAdaMax:
     """Shift-based AdaMax (Courbariaux, Hubara et al. 2016, algorithm 3).
 
@@ -149,7 +178,7 @@ class RandomAffine:
 
 
 Loss: TypeAlias = SquaredHinge | CrossEntropy
-Optimizer: TypeAlias = Adam | ShiftAdaMax | Sgd
+Optimizer: TypeAlias = Adam | AdamW | Bop | ShiftAdaMax | Sgd
 Schedule: TypeAlias = ConstantSchedule | ExponentialSchedule | StepSchedule | CosineSchedule
 Augmentation: TypeAlias = RandomShift | RandomCrop | RandomFlip | RandomAffine
 
@@ -157,7 +186,7 @@ LOSSES: Final[Mapping[str, type[Loss]]] = MappingProxyType(
     {"squared_hinge": SquaredHinge, "cross_entropy": CrossEntropy}
 )
 OPTIMIZERS: Final[Mapping[str, type[Optimizer]]] = MappingProxyType(
-    {"adam": Adam, "shift_adamax": ShiftAdaMax, "sgd": Sgd}
+    {"adam": Adam, "adamw": AdamW, "bop": Bop, "shift_adamax": ShiftAdaMax, "sgd": Sgd}
 )
 SCHEDULES: Final[Mapping[str, type[Schedule]]] = MappingProxyType(
     {
@@ -182,11 +211,13 @@ class WeightInit(Enum):
 class RateScale(Enum):
     """The factor on the learning rate of binary weights.
 
-    ``GLOROT``: ``sqrt((fan_in + fan_out) / 1.5)``, the inverse of Glorot's initial range, as in the authors'
-    code; it multiplies the step of latent weights only. ``NONE``: 1.
+    ``GLOROT``: ``sqrt((fan_in + fan_out) / 1.5)``, the inverse of Glorot's initial range, as in the
+    authors' code; it multiplies the step of latent weights only. ``GLOROT_AP2``: the nearest power of two
+    to it, so that it is a shift, as in the authors' Torch7 code for CIFAR-10 and SVHN. ``NONE``: 1.
     """
 
     GLOROT = "glorot"
+    GLOROT_AP2 = "glorot_ap2"
     NONE = "none"
 
 
@@ -211,6 +242,8 @@ class TrainSpec:
         select: ``BEST`` needs validation images; the test images never choose.
         reestimate: training images over which batch-norm statistics are averaged again with the final
             weights; 0: not done.
+        ema: weight of the old in the running average ``e = ema e + (1 - ema) w`` of all trained parameters
+            after every step; the average is what is measured and kept. 0: none, the parameters themselves.
     """
 
     loss: Loss = CrossEntropy()
@@ -226,6 +259,7 @@ class TrainSpec:
     validation: int = _count(0, 0)
     select: Selection = Selection.LAST
     reestimate: int = _count(0, 0)
+    ema: float = _number(0.0, 0, 0.99999)
 
 
 Clause: TypeAlias = Loss | Optimizer | Schedule | Augmentation | TrainSpec

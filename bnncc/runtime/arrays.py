@@ -77,7 +77,7 @@ def fit_images(images: Array, wanted: TensorType, network: str) -> Array:
     """Return ``images`` of a data set in the shape of a network input; only the grouping of axes may differ.
 
     Shapes:
-        images: ``[N, C, H, W]``.
+        images: ``[N, C, H, W]``, u8 or i8.
 
     Raises:
         DataError: the network reads another element or another size.
@@ -86,9 +86,10 @@ def fit_images(images: Array, wanted: TensorType, network: str) -> Array:
     is_flat = len(wanted.shape) == 1
     squeezed = tuple(axis for axis in shape if axis > 1)
     same_grid = is_flat or squeezed == tuple(axis for axis in wanted.shape if axis > 1)
-    if wanted.elem is not Elem.U8 or int(np.prod(shape)) != wanted.count or not same_grid:
+    element = "i8" if images.dtype == np.int8 else "u8"
+    if wanted.elem.value != element or int(np.prod(shape)) != wanted.count or not same_grid:
         raise DataError(
-            f"the network '{network}' reads {wanted}; the images of this data set are u8{list(shape)}"
+            f"the network '{network}' reads {wanted}; the images of this data set are {element}{list(shape)}"
         )
     return np.ascontiguousarray(images).reshape(len(images), *wanted.shape)
 

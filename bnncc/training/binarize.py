@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import Any, Final, assert_never, cast
 
 import torch
 from torch import Tensor
@@ -36,31 +37,88 @@ class _ClippedSign(torch.autograd.Function):
     """Forward: sign, or a random sign. Backward: ``g * 1{|x| <= 1}``, the derivative of hard tanh."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, is_stochastic: bool, dtype: torch.dtype) -> Tensor:  # noqa: ANN401, FBT001 -- the signature torch asks for
+    def forward(ctx: Any, x: Tensor, is_stochastic: bool, dtype: torch.dtype, _power: float) -> Tensor:  # noqa: ANN401, FBT001 -- the signature torch asks for
         ctx.save_for_backward(x)
         return _draw_signs(x, dtype) if is_stochastic else signs_of(x, dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 -- the signature torch asks for
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401 -- the signature torch asks for
         (x,) = ctx.saved_tensors
         # torch's mask is |x| < limit; the next float after 1 makes it |x| <= 1.
         limit = 1.0 + torch.finfo(x.dtype).eps
         grad = torch.ops.aten.hardtanh_backward(grads[0].to(x.dtype), x, -limit, limit)
-        return grad, None, None
+        return grad, None, None, None
 
 
 class _ApproxSign(torch.autograd.Function):
     """Forward: sign, or a random sign. Backward: ``g * max(0, 2 - 2 |x|)``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, is_stochastic: bool, dtype: torch.dtype) -> Tensor:  # noqa: ANN401, FBT001 -- the signature torch asks for
+    def forward(ctx: Any, x: Tensor, is_stochastic: bool, dtype: torch.dtype, _power: float) -> Tensor:  # noqa: ANN401, FBT001 -- the signature torch asks for
         ctx.save_for_backward(x)
         return _draw_signs(x, dtype) if is_stochastic else signs_of(x, dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 -- the signature torch asks for
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401 -- the signature torch asks for
         (x,) = ctx.saved_tensors
-        return grads[0].to(x.dtype) * (2 - 2 * x.abs()).clamp(min=0), None, None
+        return grads[0].to(x.dtype) * (2 - 2 * x.abs()).clamp(min=0), None, None, None
+
+
+_SWISH_BETA: Final = 5.0
+
+
+class _SwishSign(torch.autograd.Function):
+    """Forward: sign, or a random sign. Backward: ``g * b (2 - b x tanh(b x / 2)) / (1 + cosh(b x))``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, is_stochastic: bool, dtype: torch.dtype, _power: float) -> Tensor:  # noqa: ANN401, FBT001 -- the signature torch asks for
+        ctx.save_for_backward(x)
+        return _draw_signs(x, dtype) if is_stochastic else signs_of(x, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401 -- the signature torch asks for
+        (x,) = ctx.saved_tensors
+        return grads[0].to(x.dtype) * swish_slope(x), None, None, None
+
+
+def swish_slope(x: Tensor) -> Tensor:
+    """Return the derivative of SignSwish, ``b (2 - b x tanh(b x / 2)) / (1 + cosh(b x))`` with ``b = 5``.
+
+    It is below 1e-20 beyond ``|b x| = 60``, where cosh still has room. Source: Darabi et al. 2018 (BNN+),
+    eq. 4.
+    """
+    z = (_SWISH_BETA * x).clamp(-60, 60)
+    return _SWISH_BETA * (2 - z * torch.tanh(z / 2)) / (1 + torch.cosh(z))
+
+
+_RESTE_REACH: Final = 1.5
+_RESTE_CHORD: Final = 0.1
+
+
+class _ResteSign(torch.autograd.Function):
+    """Forward: sign, or a random sign. Backward: ``g * reste_slope(x, o)``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, is_stochastic: bool, dtype: torch.dtype, power: float) -> Tensor:  # noqa: ANN401, FBT001 -- the signature torch asks for
+        ctx.save_for_backward(x)
+        ctx.power = power
+        return _draw_signs(x, dtype) if is_stochastic else signs_of(x, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401 -- the signature torch asks for
+        (x,) = ctx.saved_tensors
+        return grads[0].to(x.dtype) * reste_slope(x, ctx.power), None, None, None
+
+
+def reste_slope(x: Tensor, power: float) -> Tensor:
+    """Return the slope of ``sign(x) |x|^(1/o)``, cut off beyond 1.5, that of the chord below 0.1.
+
+    Source: Wu et al. 2023 (ReSTE), eq. 8, 9 and section 4.2 for 1.5 and 0.1.
+    """
+    size = x.abs()
+    slope = size.clamp(min=_RESTE_CHORD).pow(1 / power - 1)
+    slope = torch.where(size < _RESTE_CHORD, slope, slope / power)
+    return torch.where(size <= _RESTE_REACH, slope, 0)
 
 
 class _WeightSign(torch.autograd.Function):
@@ -89,18 +147,36 @@ class _PowerOfTwo(torch.autograd.Function):
 
 
 def binarize(
-    x: Tensor, estimator: Estimator, *, is_stochastic: bool = False, dtype: torch.dtype | None = None
+    x: Tensor,
+    estimator: Estimator,
+    *,
+    is_stochastic: bool = False,
+    dtype: torch.dtype | None = None,
+    progress: float = 0.0,
 ) -> Tensor:
     """Return the signs of activations, with the pseudo-gradient of ``estimator``.
 
     Forward: ``+1 if x >= 0 else -1``; where ``is_stochastic``, +1 with probability ``hard_sigmoid(x)``.
-    Backward: ``g * 1{|x| <= 1}`` (clipped) or ``g * max(0, 2 - 2 |x|)`` (approx).
+    Backward: ``g * 1{|x| <= 1}`` (clipped), ``g * max(0, 2 - 2 |x|)`` (approx), `swish_slope`, `reste_slope`.
+    ReSTE's power rises with ``progress``, the fraction of the run that is over, from 1 to 3.
 
     Source: Courbariaux, Hubara et al. 2016, eq. 1, 2, 4; Liu et al. 2018 (Bi-Real Net), eq. 6.
     """
-    function = _ClippedSign if estimator is Estimator.CLIPPED else _ApproxSign
-    # torch leaves Function.apply without a type.
-    return cast("Tensor", function.apply(x, is_stochastic, dtype or x.dtype))  # type: ignore[no-untyped-call]
+    return _function(estimator)(x, is_stochastic, dtype or x.dtype, 1 + 2 * progress)
+
+
+def _function(estimator: Estimator) -> Callable[..., Tensor]:
+    match estimator:
+        case Estimator.CLIPPED:
+            return _ClippedSign.apply
+        case Estimator.APPROX:
+            return _ApproxSign.apply
+        case Estimator.SWISH:
+            return _SwishSign.apply
+        case Estimator.RESTE:
+            return _ResteSign.apply
+        case _:
+            assert_never(estimator)
 
 
 def binarize_weight(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -43,6 +43,16 @@ class Bound:
 class ExactGraph:
     """A graph with its parameters, ready to be evaluated; thresholds are folded when first needed.
 
+    Algorithms 4 and 5 of the paper, running a BNN on pixels ``a_0`` of 8 bits::
+
+        a_1  = sum_{n=1..8} 2^(n-1) XnorDot(a_0^n, Wb_1);  ab_1 = Sign(BatchNorm(a_1))
+        k = 2..L-1:  ab_k = Sign(BatchNorm(XnorDot(ab_{k-1}, Wb_k)))
+        a_L  = BatchNorm(XnorDot(ab_{L-1}, Wb_L))
+
+    where XnorDot is the product of -1 and +1 that kernels count in bits. Here integers are multiplied as they
+    are, the first layer without planes, and Sign(BatchNorm(.)) is one comparison with an integer: the same
+    values. Source: Courbariaux, Hubara et al. 2016, section 1.6 and the algorithms on running a BNN.
+
     Args:
         graph: of the nn level.
         bound: its parameters. They are not read again: changed parameters need a new object.

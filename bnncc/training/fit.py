@@ -17,6 +17,7 @@ from torch import Tensor
 from bnncc._files import write_atomically
 from bnncc._version import __version__
 from bnncc.data import Dataset, Split, split_off
+from bnncc.data.dataset import Images
 from bnncc.diagnostics import DataError
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.train_spec import Selection, TrainSpec
@@ -32,12 +33,14 @@ from bnncc.training.progress import EpochRecord, Observer, PlainLines, RunPlan, 
 from bnncc.training.run import (
     Parts,
     Position,
+    averaged,
     flipped_fraction,
     require_finite,
     state_of,
     take_up,
     train_step,
 )
+from bnncc.training.vitals import sign_vitals, weight_vitals
 
 _REPORT_SECONDS: Final = 0.2
 _CHECK_STEPS: Final = 50
@@ -178,6 +181,7 @@ def _make_parts(
         device=device,
         spec=spec,
         identity=_identity(graph, spec, dataset, dtype),
+        averages={item.name: item.parameter.detach().clone() for item in parameters} if spec.ema else {},
     )
 
 
@@ -282,10 +286,11 @@ def _finish_epoch(
         loss=position.loss_sum.item() / steps,
         train_accuracy=position.hits.item() / (steps * parts.feed.batch),
         learning_rate=rate,
-        accuracy=accuracy(parts.module, parts.watched) if is_measured else None,
+        accuracy=_watched_accuracy(parts) if is_measured else None,
         watched=parts.watched_name,
         flipped=flipped_fraction(parts, position),
         seconds=0.0,
+        layers={**weight_vitals(parts, position), **sign_vitals(parts)},
     )
     record = replace(record, seconds=time.perf_counter() - started)
     position.history.append(record)
@@ -295,8 +300,14 @@ def _finish_epoch(
     return record
 
 
+def _watched_accuracy(parts: Parts) -> float:
+    with averaged(parts):
+        return accuracy(parts.module.eval(), parts.watched)
+
+
 def _write_checkpoints(parts: Parts, position: Position, folder: Path) -> None:
-    weights, graph = parts.module.weights(), parts.module.graph
+    with averaged(parts):
+        weights, graph = parts.module.weights(), parts.module.graph
     save_weights(folder / "last.safetensors", weights, graph)
     if _is_kept(parts.spec, position.history):
         position.best_epoch = position.epoch
@@ -345,7 +356,7 @@ def accuracy(module: BnnModule, split: Split) -> float:
 def evaluate_torch(
     graph: NnGraph,
     weights: Mapping[str, npt.NDArray[Any]] | Mapping[str, Tensor],
-    images: npt.NDArray[np.uint8],
+    images: Images,
 ) -> npt.NDArray[np.float32]:
     """Return the scores of ``images``, computed by torch with the rules of inference.
 

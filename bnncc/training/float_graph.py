@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -27,11 +27,15 @@ class FloatMode:
             which training does not notice. Parameters stay float32, and evaluation is exact.
         momentum: overrides that of every batch norm: ``1 / k`` for batch ``k`` makes plain averages.
         is_estimating: neither dropout nor random signs, as at inference; only statistics are collected.
+        progress: fraction of the run that is over.
+        watch: is told the operand of every sign, by the name of its result.
     """
 
     dtype: torch.dtype = torch.float32
     momentum: float | None = None
     is_estimating: bool = False
+    progress: float = 0.0
+    watch: Callable[[str, Tensor], None] | None = None
 
 
 Slots = Mapping[ConstRef, Slot]
@@ -64,9 +68,8 @@ def _step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             return F.linear(*_factors(values[x.name], weight, slots, mode))
         case nn.BatchNorm() | nn.ShiftBatchNorm():
             return _batch_norm(node, slots, values[node.x.name], mode)
-        case nn.Sign(x=x, estimator=estimator, stochastic=stochastic):
-            is_random = stochastic and not mode.is_estimating
-            return binarize(values[x.name], estimator, is_stochastic=is_random, dtype=mode.dtype)
+        case nn.Sign(x=x):
+            return _sign(node, values[x.name], mode)
         case nn.MaxPool2d(x=x, window=window):
             return layers.max_pool2d(values[x.name], window)
         case nn.Flatten(x=x):
@@ -83,6 +86,13 @@ def _step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             return torch.cat([values[part.name] for part in parts], dim=1)
         case _:
             assert_never(node)
+
+
+def _sign(node: nn.Sign, x: Tensor, mode: FloatMode) -> Tensor:
+    if mode.watch is not None:
+        mode.watch(node.result.name, x)
+    is_random = node.stochastic and not mode.is_estimating
+    return binarize(x, node.estimator, is_stochastic=is_random, dtype=mode.dtype, progress=mode.progress)
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bnncc.data.dataset import Images
 from bnncc.diagnostics import DataError
 from bnncc.ir.exact import Norms
 from bnncc.ir.nn import BatchNorm, NnGraph, ShiftBatchNorm
@@ -21,6 +23,7 @@ from bnncc.training.float_graph import FloatMode, run_float
 from bnncc.training.parameters import Role, initial, place, roles
 
 _EVAL_ELEMENTS = 1 << 25
+_IMAGE_DTYPES: Final = {Elem.U8: np.dtype(np.uint8), Elem.I8: np.dtype(np.int8)}
 
 
 class BnnModule(nn.Module):
@@ -79,11 +82,11 @@ class BnnModule(nn.Module):
             self._exact = (version, ExactGraph(self.graph, self._bound()))
         return self._exact[1]
 
-    def eval_scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def eval_scores(self, images: Images) -> npt.NDArray[np.float32]:
         """Return the first output for every image, by the rules of inference.
 
         Shapes:
-            images: ``[N, C, H, W]`` or ``[N, *shape of the input]`` u8. result: ``[N, *shape]``.
+            images: ``[N, C, H, W]`` or ``[N, *shape of the input]``, u8 or i8. result: ``[N, *shape]``.
         """
         inputs = fit_images(self.graph, images)
         device = next(iter(self.slots.values())).tensor.device
@@ -168,27 +171,29 @@ def _norms(node: BatchNorm | ShiftBatchNorm, arrays: Mapping[str, Tensor]) -> No
             return Norms.shift(gamma, array(node.beta), array(node.mean), array(inv_std))
 
 
-def fit_images(graph: NnGraph, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def fit_images(graph: NnGraph, images: Images) -> Images:
     """Return ``images`` in the shape of the graph's input; only the grouping of axes may differ.
 
     Raises:
-        DataError: if the graph has several inputs, another element than u8, or another size.
+        DataError: if the graph has several inputs, another element than the images, or another size.
     """
-    if len(graph.inputs) != 1 or graph.inputs[0].type.elem is not Elem.U8:
+    if len(graph.inputs) != 1 or graph.inputs[0].type.elem not in _IMAGE_DTYPES:
         kinds = ", ".join(str(value.type) for value in graph.inputs)
-        raise DataError(f"The network '{graph.name}' has inputs {kinds}; images need one input of u8.")
+        raise DataError(f"The network '{graph.name}' has inputs {kinds}; images need one input of u8 or i8.")
     wanted = graph.inputs[0].type
     shape = tuple(images.shape[1:])
-    if images.dtype != np.uint8 or int(np.prod(shape)) != wanted.count or not _same_grid(shape, wanted.shape):
+    is_same_element = images.dtype == _IMAGE_DTYPES[wanted.elem]
+    if not is_same_element or int(np.prod(shape)) != wanted.count or not _same_grid(shape, wanted.shape):
         found = ", ".join(map(str, shape))
-        raise DataError(
-            f"The network '{graph.name}' takes {wanted}, but the images are {_element(images)}[{found}]."
-        )
+        hint = "" if is_same_element else " Transformed images, as of '--data NAME+gcn+zca', are i8."
+        images_type = f"{_element(images)}[{found}]"
+        raise DataError(f"The network '{graph.name}' takes {wanted}, but the images are {images_type}.{hint}")
     return np.ascontiguousarray(images).reshape(len(images), *wanted.shape)
 
 
-def _element(images: npt.NDArray[np.uint8]) -> str:
-    return "u8" if images.dtype == np.uint8 else str(images.dtype)
+def _element(images: Images) -> str:
+    known = {dtype: elem.value for elem, dtype in _IMAGE_DTYPES.items()}
+    return known.get(images.dtype, str(images.dtype))
 
 
 def _same_grid(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

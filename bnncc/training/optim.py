@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
@@ -10,20 +9,24 @@ from typing import Any, Final, assert_never
 import torch
 from torch import Tensor
 
-from bnncc.ir.train_spec import Adam, Optimizer, RateScale, Sgd, ShiftAdaMax
+from bnncc.ir.train_spec import Adam, AdamW, Bop, Optimizer, RateScale, Sgd, ShiftAdaMax
 from bnncc.training.binarize import power_of_two
 from bnncc.training.module import BnnModule
-from bnncc.training.parameters import Role, rate_scale
+from bnncc.training.parameters import Role, positive_ap2, rate_scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A parameter that the optimizer moves; ``scale`` multiplies its learning rate."""
+    """A parameter that the optimizer moves; ``scale`` multiplies its learning rate.
+
+    ``is_weight`` is False for the parameters of batch norms.
+    """
 
     name: str
     parameter: torch.nn.Parameter
     scale: float
     is_latent: bool
+    is_weight: bool = True
 
 
 def trained(module: BnnModule, scale: RateScale) -> tuple[Trained, ...]:
@@ -34,22 +37,31 @@ def trained(module: BnnModule, scale: RateScale) -> tuple[Trained, ...]:
         if isinstance(tensor, torch.nn.Parameter):
             factor = rate_scale(scale, ref, role)
             found.append(
-                Trained(name=ref.name, parameter=tensor, scale=factor, is_latent=role is Role.LATENT)
+                Trained(
+                    name=ref.name,
+                    parameter=tensor,
+                    scale=factor,
+                    is_latent=role is Role.LATENT,
+                    is_weight=role in (Role.LATENT, Role.WEIGHT),
+                )
             )
     return tuple(found)
 
 
 class ShiftAdaMaxOptimizer(torch.optim.Optimizer):
-    """Shift-based AdaMax.
+    """Shift-based AdaMax, algorithm 3 of the paper.
 
     With ``g`` the gradient, and ``<<>>`` a shift (a product with a power of two)::
 
         m     = b1 m + (1 - b1) g          computed as m + (1 - b1) <<>> (g - m)
         v     = max(b2 v, |g|)             b2 v computed as v - (1 - b2) <<>> v
-        theta = theta - AP2(scale) <<>> AP2(lr / (1 - b1^t)) <<>> m <<>> 1 / AP2(max(v, eps))
+        theta = theta - scale <<>> AP2(lr / (1 - b1^t)) <<>> m <<>> 1 / AP2(max(v, eps))
 
-    ``v`` itself is kept un-rounded; where ``t7_quirk`` is set, the state keeps ``AP2(v)`` as the authors'
-    Torch7 code does. Since ``b2 AP2(v)`` rounds back to ``AP2(v)``, ``v`` then never decays.
+    Every product over a tensor is a shift where ``1 - b1`` and ``1 - b2`` are powers of two, as in the
+    paper (2^-3, 2^-10; not the 0.9 and 0.999 of the authors' Torch7 code), and ``scale`` is (``rate_scale
+    none`` or ``glorot_ap2``; that code rounds it for CIFAR-10 and SVHN, not for MNIST). ``v`` itself is
+    kept un-rounded; where ``t7_quirk`` is set, the state keeps ``AP2(v)`` as the authors' Torch7 code does.
+    Since ``b2 AP2(v)`` rounds back to ``AP2(v)``, ``v`` then never decays.
 
     Source: Courbariaux, Hubara et al. 2016, algorithm 3.
     """
@@ -82,22 +94,66 @@ class ShiftAdaMaxOptimizer(torch.optim.Optimizer):
         if group["lr"] <= 0:
             return
         rate = group["lr"] / (1 - spec.beta1 ** int(state["step"].item()))
-        step = _power(rate) * _power(group["scale"])
-        parameter.sub_(step * (m / power_of_two(v.clamp(min=spec.eps))))
+        step = positive_ap2(rate) * group["scale"]
+        parameter.sub_(m / power_of_two(v.clamp(min=spec.eps)), alpha=step)
 
 
-def _power(value: float) -> float:
-    """Return ``AP2(value)`` of a positive number."""
-    mantissa, exponent = math.frexp(value)
-    return math.ldexp(1.0, exponent - (mantissa < math.sqrt(0.5)))
+class BopOptimizer(torch.optim.Adam):
+    """Bop for latent weights, Adam for all else.
+
+    With ``g`` the gradient of the loss with respect to the signs, and ``gamma`` falling as the rate does::
+
+        m = (1 - gamma) m + gamma g
+        w = -w      where |m| > threshold and m has the sign of w
+
+    The latent weight keeps its size for ever; only its sign is read.
+
+    Source: Helwegen et al. 2019, algorithm 1.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], spec: Bop) -> None:
+        super().__init__(groups, lr=spec.lr, fused=True)
+        self._spec = spec
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ANN401 -- torch's overloads
+        """Move every parameter that has a gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            for parameter in group["params"] if group["is_latent"] else ():
+                if parameter.grad is not None:
+                    self._flip(parameter, parameter.grad, self._spec.gamma * group["lr"] / self._spec.lr)
+                    # Adam, which is next, leaves out what has no gradient.
+                    parameter.grad = None
+        super().step()
+
+    def _flip(self, parameter: Tensor, grad: Tensor, gamma: float) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["m"] = torch.zeros_like(parameter)
+        m = state["m"].lerp_(grad, gamma)
+        is_positive = parameter >= 0
+        flips = (m.abs() > self._spec.threshold) & ((m > 0) == is_positive)
+        # -0.0 would count as +1: a latent weight of 0 becomes the number below it.
+        below = torch.full_like(parameter, -torch.finfo(parameter.dtype).tiny)
+        parameter.copy_(torch.where(flips, torch.where(parameter == 0, below, -parameter), parameter))
 
 
 def build_optimizer(spec: Optimizer, parameters: tuple[Trained, ...]) -> torch.optim.Optimizer:
     """Return the optimizer of ``spec``, one group for each parameter, in order."""
-    groups: list[dict[str, Any]] = [{"params": [item.parameter], "scale": item.scale} for item in parameters]
+    groups: list[dict[str, Any]] = [
+        {"params": [item.parameter], "scale": item.scale, "is_latent": item.is_latent} for item in parameters
+    ]
     match spec:
         case Adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps):
             return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
+        case AdamW(lr=lr, beta1=beta1, beta2=beta2, eps=eps):
+            for group, item in zip(groups, parameters, strict=True):
+                # torch decays by the group's rate, of which the scale of the layer is a part.
+                group["weight_decay"] = spec.weight_decay / item.scale if item.is_weight else 0.0
+            return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
+        case Bop():
+            return BopOptimizer(groups, spec)
         case Sgd(lr=lr, momentum=momentum, nesterov=nesterov):
             return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
         case ShiftAdaMax():
@@ -109,9 +165,9 @@ def build_optimizer(spec: Optimizer, parameters: tuple[Trained, ...]) -> torch.o
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate; each parameter's own factor multiplies it.
 
-    Shift-based AdaMax rounds rate and factor to powers of two, each by itself, so it gets them apart.
+    Shift-based AdaMax rounds the rate to a power of two, so it gets them apart; Bop knows no factors.
     """
-    is_apart = isinstance(optimizer, ShiftAdaMaxOptimizer)
+    is_apart = isinstance(optimizer, (ShiftAdaMaxOptimizer, BopOptimizer))
     for group in optimizer.param_groups:
         group["lr"] = rate if is_apart else rate * group["scale"]
 

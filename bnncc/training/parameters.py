@@ -106,11 +106,26 @@ def glorot_range(shape: tuple[int, ...]) -> float:
 def rate_scale(scale: RateScale, ref: ConstRef, role: Role) -> float:
     """Return the factor on the learning rate of a parameter.
 
-    Source: ``W_LR_scale`` in the authors' Theano code.
+    Source: ``W_LR_scale`` in the authors' Theano code; rounded to a power of two in their Torch7 code.
     """
-    if role is not Role.LATENT or scale is RateScale.NONE:
+    if role is not Role.LATENT:
         return 1.0
-    return 1 / glorot_range(ref.type.shape)
+    factor = 1 / glorot_range(ref.type.shape)
+    match scale:
+        case RateScale.NONE:
+            return 1.0
+        case RateScale.GLOROT:
+            return factor
+        case RateScale.GLOROT_AP2:
+            return positive_ap2(factor)
+        case _:
+            assert_never(scale)
+
+
+def positive_ap2(value: float) -> float:
+    """Return ``AP2(value)`` of a positive number."""
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(1.0, exponent - (mantissa < math.sqrt(0.5)))
 
 
 def initial(ref: ConstRef, role: Role, init: WeightInit, generator: torch.Generator | None) -> Tensor:

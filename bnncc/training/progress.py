@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
 
@@ -19,6 +20,7 @@ class EpochRecord:
         watched: ``validation`` or ``test``.
         flipped: fraction of the binary weights whose sign changed during the epoch.
         seconds: of training and measuring.
+        layers: more of each binary weight and of each sign, by name: see `bnncc.training.vitals`.
     """
 
     epoch: int
@@ -29,6 +31,7 @@ class EpochRecord:
     watched: str
     flipped: float
     seconds: float
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

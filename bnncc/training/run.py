@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class Parts:
     Args:
         watched: images that every epoch is judged by, and what they are called.
         generator: of augmentations.
+        averages: the running averages of the trained parameters, where ``spec.ema`` asks for them.
     """
 
     module: BnnModule
@@ -41,6 +43,7 @@ class Parts:
     device: torch.device
     spec: TrainSpec
     identity: Mapping[str, Any]
+    averages: Mapping[str, Tensor]
 
     @property
     def course(self) -> Course:
@@ -79,20 +82,65 @@ class Position:
 
 
 def train_step(parts: Parts, position: Position, images: Tensor, labels: Tensor) -> float:
-    """Make one step and return its learning rate."""
+    """Make one step and return its learning rate.
+
+    Algorithm 1 of the paper, for a batch ``a_0`` and its targets::
+
+        forward   k = 1..L:  Wb_k = Sign(W_k);  s_k = ab_{k-1} Wb_k;  a_k = BatchNorm(s_k, theta_k)
+                             where k < L:  ab_k = Sign(a_k)
+        backward  g_aL = dC / da_L;  k = L..1:  where k < L:  g_ak = g_abk o 1{|a_k| <= 1}
+                             (g_sk, g_thetak) = BackBatchNorm(g_ak, s_k, theta_k)
+                             g_ab{k-1} = g_sk Wb_k;  g_Wbk = g_sk^T ab_{k-1}
+        update    theta_k = Update(theta_k, eta, g_thetak)
+                  W_k = Clip(Update(W_k, gamma_k eta, g_Wbk), -1, 1);  eta from the schedule
+
+    ``gamma_k`` is `bnncc.training.parameters.rate_scale`, Update the optimizer, Sign and its pseudo-gradient
+    `bnncc.training.binarize.binarize`; the gradient of ``Wb_k`` goes to ``W_k`` unmasked.
+
+    Source: Courbariaux, Hubara et al. 2016, algorithm 1.
+    """
     number = position.epoch * parts.feed.steps + position.step
     rate = learning_rate(parts.spec.schedule, parts.spec.optimizer.lr, number, parts.course)
     set_rate(parts.optimizer, rate)
+    parts.module.mode = replace(parts.module.mode, progress=number / parts.course.steps)
     scores = parts.module(images)[0]
     loss = loss_of(parts.spec.loss, scores, labels)
     parts.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without a type
     parts.optimizer.step()
     clip_latent(parts.trained, parts.spec.weight_clip)
+    _average(parts, number)
     position.loss_sum += loss.detach()
     position.hits += (scores.detach().argmax(1) == labels).sum()
     position.step += 1
     return rate
+
+
+@torch.no_grad()
+def _average(parts: Parts, number: int) -> None:
+    """Move the averages after step ``number``; at first faster than ``ema`` says, to forget the start."""
+    decay = min(parts.spec.ema, (1 + number) / (10 + number))
+    for item in parts.trained:
+        if item.name in parts.averages:
+            parts.averages[item.name].lerp_(item.parameter, 1 - decay)
+
+
+@contextmanager
+def averaged(parts: Parts) -> Iterator[None]:
+    """Hold the averages in place of the parameters inside the block; change nothing where there are none."""
+    averages = parts.averages
+    own = {item.name: item.parameter.detach().clone() for item in parts.trained if item.name in averages}
+    with torch.no_grad():
+        for item in parts.trained:
+            if item.name in averages:
+                item.parameter.copy_(averages[item.name])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for item in parts.trained:
+                if item.name in own:
+                    item.parameter.copy_(own[item.name])
 
 
 def require_finite(parts: Parts, position: Position, *, check_parameters: bool) -> None:
@@ -137,6 +185,7 @@ def state_of(parts: Parts, position: Position) -> RunState:
     tensors.update(generator_tensors(parts.generator, parts.device))
     tensors["epoch/loss_sum"] = position.loss_sum.cpu().reshape(1)
     tensors["epoch/hits"] = position.hits.cpu().reshape(1)
+    tensors.update({f"average/{name}": value.to("cpu", copy=True) for name, value in parts.averages.items()})
     for name, signs in position.signs_before.items():
         tensors[f"epoch/signs/{name}"] = signs.cpu()
     facts = {
@@ -159,6 +208,8 @@ def take_up(parts: Parts, state: RunState) -> Position:
     parts.module.set_weights(_below(state.tensors, "weight/"))
     restore_optimizer(parts.optimizer, parts.trained, _below(state.tensors, "optimizer/"))
     restore_generators(state.tensors, parts.generator, parts.device)
+    for name, average in _below(state.tensors, "average/").items():
+        parts.averages[name].copy_(average)
     return Position(
         epoch=state.facts["epoch"],
         step=state.facts["step"],

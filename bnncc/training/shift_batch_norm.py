@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from bnncc.training.binarize import shift_of
+from bnncc.training.binarize import power_of_two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,30 +24,74 @@ class ShiftNormState:
 def shift_batch_norm(x: Tensor, state: ShiftNormState, *, eps: float, momentum: float) -> Tensor:
     """Return the shift-based normalization of a batch; the running statistics move by ``momentum``.
 
-    With ``<<>>`` a shift (a product with a power of two)::
+    Algorithm 2 of the paper. With ``<<>>`` a shift (a product with a power of two)::
 
         C   = x - mean(x)
         var = mean(C <<>> AP2(C))
-        y   = AP2(gamma) <<>> (C <<>> AP2(1 / sqrt(var + eps))) + beta
+        s   = AP2(1 / sqrt(var + eps))
+        y   = AP2(gamma) <<>> (C <<>> s) + beta
 
-    The running statistics are the averages of ``mean(x)`` and of ``1 / sqrt(var + eps)``, both before AP2.
-    AP2 has the gradient of the identity.
+    and backward, the derivative of batch norm with its products made shifts the same way::
+
+        g_beta  = sum(g_y)
+        g_gamma = sum(g_y <<>> AP2(C)) <<>> s
+        g_x     = (g_y - mean(g_y) - mean(g_y <<>> AP2(C)) <<>> s <<>> s <<>> AP2(C)) <<>> s <<>> AP2(gamma)
+
+    The only other arithmetic are sums, the division of a sum by how many there are, and one square root a
+    channel. The running statistics are the averages of ``mean(x)`` and of ``1 / sqrt(var + eps)``, both
+    before AP2; with a momentum of 2^-3 they move by shifts too.
 
     Shapes:
         x: ``[N, C]`` or ``[N, C, H, W]`` f32. result: as x.
 
-    Source: Courbariaux, Hubara et al. 2016, algorithm 2.
+    Source: Courbariaux, Hubara et al. 2016, algorithm 2; AP2(C) in the variance and backward, the plain C
+    forward, as in the authors' Torch7 code.
     """
-    axes = (0,) if x.dim() == 2 else (0, 2, 3)
-    shape = (1, -1) if x.dim() == 2 else (1, -1, 1, 1)
-    mean = x.mean(axes)
-    centred = x - mean.view(shape)
-    variance = (centred * shift_of(centred)).mean(axes)
-    inv_std = (variance + eps).rsqrt()
-    with torch.no_grad():
-        state.mean.lerp_(mean, momentum)
-        state.inv_std.lerp_(inv_std, momentum)
-    normalized = centred * shift_of(inv_std).view(shape)
-    if state.gamma is not None:
-        normalized = normalized * shift_of(state.gamma).view(shape)
-    return normalized + state.beta.view(shape)
+    statistics = (state.mean, state.inv_std)
+    # torch leaves Function.apply without a type.
+    result = _ShiftNorm.apply(x, state.gamma, state.beta, statistics, eps, momentum)  # type: ignore[no-untyped-call]
+    return cast("Tensor", result)
+
+
+class _ShiftNorm(torch.autograd.Function):
+    """The two halves of `shift_batch_norm`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 -- torch leaves it without a type
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor,
+        statistics: tuple[Tensor, Tensor],
+        eps: float,
+        momentum: float,
+    ) -> Tensor:
+        axes, shape = _axes(x)
+        mean = x.mean(axes)
+        centred = x - mean.view(shape)
+        inv_std = ((centred * power_of_two(centred)).mean(axes) + eps).rsqrt()
+        statistics[0].lerp_(mean, momentum)
+        statistics[1].lerp_(inv_std, momentum)
+        shift = power_of_two(inv_std).view(shape)
+        slope = shift if gamma is None else power_of_two(gamma).view(shape) * shift
+        ctx.save_for_backward(centred, shift, slope)
+        ctx.has_gamma = gamma is not None
+        return centred * slope + beta.view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch leaves it without a type
+        centred, shift, slope = ctx.saved_tensors
+        grad = grads[0].to(centred.dtype)
+        axes, shape = _axes(grad)
+        rough = power_of_two(centred)
+        along = grad * rough
+        to_beta = grad.sum(axes)
+        to_gamma = along.sum(axes) * shift.flatten() if ctx.has_gamma else None
+        pull = along.mean(axes).view(shape) * shift * shift
+        to_x = (grad - grad.mean(axes).view(shape) - pull * rough) * slope
+        return to_x, to_gamma, to_beta, None, None, None
+
+
+def _axes(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the axes that a statistic goes over, and the shape that broadcasts it back."""
+    return ((0,), (1, -1)) if x.dim() == 2 else ((0, 2, 3), (1, -1, 1, 1))

@@ -33,7 +33,7 @@ def test_sign_of_zero_is_plus_one_and_nan_stays():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("estimator", Estimator)
+@pytest.mark.parametrize("estimator", SLOPES)
 def test_pseudo_gradients(estimator, dtype):
     x = POINTS.clone().requires_grad_()
     weights = torch.arange(1.0, len(POINTS) + 1)
@@ -41,6 +41,48 @@ def test_pseudo_gradients(estimator, dtype):
     assert signs.tolist() == SIGNS
     (signs.float() * weights).sum().backward()
     assert x.grad.tolist() == [s * w for s, w in zip(SLOPES[estimator], weights.tolist(), strict=True)]
+
+
+def slopes(estimator, x, progress=0.0):
+    leaf = x.clone().requires_grad_()
+    binarize(leaf, estimator, progress=progress).sum().backward()
+    return leaf.grad
+
+
+def test_swish_is_the_derivative_of_sign_swish():
+    def sign_swish(x, beta=5.0):
+        return 2 * torch.sigmoid(beta * x) * (1 + beta * x * (1 - torch.sigmoid(beta * x))) - 1
+
+    x = torch.linspace(-2, 2, 401, dtype=torch.float64)
+    step = 1e-6
+    expected = (sign_swish(x + step) - sign_swish(x - step)) / (2 * step)
+    assert (slopes(Estimator.SWISH, x) - expected).abs().max() < 1e-8
+    middle, *ends = slopes(Estimator.SWISH, torch.tensor([0.0, 1e30, -1e30])).tolist()
+    assert middle == 5.0
+    assert max(map(abs, ends)) < 1e-20
+
+
+@pytest.mark.parametrize(("progress", "power"), [(0.0, 1.0), (0.5, 2.0), (1.0, 3.0)])
+def test_reste_is_the_derivative_of_a_power_that_sharpens(progress, power):
+    x = torch.linspace(0.11, 1.49, 200, dtype=torch.float64)
+    step = 1e-6
+    expected = ((x + step) ** (1 / power) - (x - step) ** (1 / power)) / (2 * step)
+    assert (slopes(Estimator.RESTE, x, progress) - expected).abs().max() < 1e-8
+    assert (slopes(Estimator.RESTE, -x, progress) - expected).abs().max() < 1e-8
+    ends = torch.tensor([-1.6, -0.05, 0.0, 0.05, 1.6], dtype=torch.float64)
+    chord = 0.1 ** (1 / power) / 0.1
+    found = slopes(Estimator.RESTE, ends, progress)
+    assert (found - torch.tensor([0, chord, chord, chord, 0], dtype=torch.float64)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("estimator", Estimator)
+@pytest.mark.parametrize("is_stochastic", [False, True])
+def test_every_estimator_gives_finite_gradients_to_signs(estimator, is_stochastic):
+    x = POINTS.clone().requires_grad_()
+    signs = binarize(x, estimator, is_stochastic=is_stochastic, dtype=torch.bfloat16, progress=0.7)
+    assert set(signs.tolist()) <= {-1.0, 1.0}
+    signs.float().sum().backward()
+    assert x.grad.isfinite().all()
 
 
 def test_weights_get_the_gradient_unmasked():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
+from bnncc._resources import resource_dir
+from bnncc.frontend.load import load_network
 from bnncc.ir import train_spec as spec
 from bnncc.ir.types import ConstRef, Elem, TensorType
 from bnncc.training import recipe
@@ -69,7 +72,7 @@ def test_shift_adamax_is_algorithm_3(t7_quirk):
             v[i] = max(v[i] * (1 - 2.0**-10), abs(g))
             if t7_quirk:
                 v[i] = ap2(v[i])
-            step = ap2(3.0) * ap2(2.0**-7 / (1 - (1 - 2.0**-3) ** t))
+            step = 3.0 * ap2(2.0**-7 / (1 - (1 - 2.0**-3) ** t))
             expected[i] -= step * m[i] / ap2(max(v[i], 2.0**-27))
     assert np.abs(run(adamax, one(scale=3.0), 2.0**-7) - expected).max() < 1e-6
 
@@ -94,7 +97,43 @@ def test_sgd_has_nesterov_momentum():
     assert np.abs(run(spec.Sgd(lr=0.01), one(), 0.01) - expected).max() < 1e-6
 
 
-@pytest.mark.parametrize("optimizer_spec", [spec.Adam(), spec.ShiftAdaMax(), spec.Sgd()])
+def test_adamw_decays_weights_by_the_rate_itself():
+    weight, norm = one(scale=3.0)[0], replace(one()[0], is_latent=False, is_weight=False)
+    optimizer = build_optimizer(spec.AdamW(weight_decay=0.5), (weight, norm))
+    set_rate(optimizer, 0.01)
+    for item in (weight, norm):
+        item.parameter.grad = torch.zeros(3)
+    optimizer.step()
+    # The gradient is 0: only the decay moves, by lr * decay, whatever the scale of the layer.
+    assert (weight.parameter.detach() / torch.tensor([1.0, -1.0, 0.25]) - (1 - 0.005)).abs().max() < 1e-6
+    assert norm.parameter.tolist() == [1.0, -1.0, 0.25]
+
+
+def test_bop_is_its_algorithm():
+    gamma, threshold = 0.3, 0.2
+    latent = one(start=(0.5, -0.5, 0.5, -0.5, 0.0))[0]
+    norm = replace(one(start=(1.0,))[0], name="n", is_latent=False, is_weight=False)
+    optimizer = build_optimizer(spec.Bop(lr=0.01, gamma=gamma, threshold=threshold), (latent, norm))
+    m, w = np.zeros(5), np.array([0.5, -0.5, 0.5, -0.5, 0.0])
+    grads = np.array([[1, 1, -1, -1, 1], [0.1, 0.1, 0.1, -2, 1], [2, -2, 3, 3, -9]], np.float32)
+    for t, grad in enumerate(grads):
+        rate = 0.01 * 0.5**t
+        set_rate(optimizer, rate)
+        latent.parameter.grad, norm.parameter.grad = torch.from_numpy(grad.copy()), torch.ones(1)
+        optimizer.step()
+        share = gamma * rate / 0.01  # gamma follows the schedule
+        m = (1 - share) * m + share * grad
+        signs = np.where(w >= 0, 1, -1)
+        w = np.where((np.abs(m) > threshold) & (np.sign(m) == signs), -w, w)
+        w[4] = -1e-38 if m[4] > threshold else w[4]
+        np.testing.assert_array_equal(latent.parameter.detach().numpy() >= 0, w >= 0)
+    assert norm.parameter.item() == pytest.approx(1 - 0.01 - 0.005 - 0.0025, abs=1e-5)
+    assert latent.parameter.abs()[:4].tolist() == [0.5] * 4
+
+
+@pytest.mark.parametrize(
+    "optimizer_spec", [spec.Adam(), spec.AdamW(), spec.Bop(threshold=0), spec.ShiftAdaMax(), spec.Sgd()]
+)
 def test_optimizers_continue_from_their_tensors(optimizer_spec):
     straight, halted = one(), one()
     whole, first = build_optimizer(optimizer_spec, straight), build_optimizer(optimizer_spec, halted)
@@ -138,6 +177,7 @@ def test_fans_of_convolutions_count_the_taps():
     ref = ConstRef("w", TensorType(Elem.SIGN, (16, 8, 3, 3)))
     assert rate_scale(spec.RateScale.GLOROT, ref, Role.LATENT) == pytest.approx(math.sqrt((8 + 16) * 9 / 1.5))
     assert rate_scale(spec.RateScale.NONE, ref, Role.LATENT) == 1.0
+    assert rate_scale(spec.RateScale.GLOROT_AP2, ref, Role.LATENT) == ap2(math.sqrt((8 + 16) * 9 / 1.5)) == 16
     assert rate_scale(spec.RateScale.GLOROT, ref, Role.WEIGHT) == 1.0
 
 
@@ -178,16 +218,34 @@ def test_losses():
 def test_presets_keep_what_belongs_to_the_task():
     base = spec.TrainSpec(epochs=7, batch=50, seed=3, validation=100, optimizer=spec.Adam(lr=1e-3))
     for preset in recipe.PRESETS.values():
-        made = preset(base)
+        made = preset(base, "digits")
         assert (made.epochs, made.batch, made.seed) == (7, 50, 3)
-    assert recipe.modern(base).validation == 0
-    theano = recipe.paper_theano(base)
+    assert recipe.modern(base, "mnist").validation == 0
+    theano = recipe.paper_theano(base, "digits")
     assert (theano.validation, theano.select) == (100, spec.Selection.BEST)
     assert theano.optimizer == spec.Adam(lr=1e-3)
     assert theano.loss == spec.SquaredHinge()
     assert theano.schedule == spec.ExponentialSchedule(to=3e-7)
-    torch7 = recipe.paper_torch7(base)
-    assert torch7.optimizer == spec.ShiftAdaMax(lr=2.0**-6, beta1=0.9, beta2=0.999)
+    torch7 = recipe.paper_torch7(base, "digits")
+    assert torch7.optimizer == spec.ShiftAdaMax(lr=2.0**-6, beta1=0.9, beta2=0.999, t7_quirk=True)
+
+
+@pytest.mark.parametrize(
+    ("preset", "data", "example"),
+    [
+        ("paper-theano", "mnist", "mnist_mlp"),
+        ("paper-theano", "cifar10", "cifar10_convnet"),
+        ("paper-theano", "svhn", "svhn_convnet"),
+        ("paper-torch7", "mnist", "mnist_mlp_torch7"),
+        ("paper-torch7", "cifar10+gcn+zca", "cifar10_convnet_torch7"),
+        ("paper-torch7", "svhn+gcn+lcn", "svhn_convnet_torch7"),
+    ],
+)
+def test_the_examples_have_the_recipes_of_the_paper(preset, data, example):
+    block = load_network(resource_dir("examples") / f"{example}.bnn").train
+    assert recipe.PRESETS[preset](block, data) == block
+    other = spec.TrainSpec(ema=0.5, augment=(spec.RandomFlip(),), optimizer=spec.Sgd(), epochs=3)
+    assert recipe.PRESETS[preset](other, data) == block
 
 
 def test_arguments_have_bounds():
