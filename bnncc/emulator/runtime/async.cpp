@@ -248,6 +248,11 @@ void emu_exit_async(Thread *t) {
       emu_finding(t, FAULT_FENCE, copy.line, copy.shared, copy.bytes, "the thread ends while a bulk copy still reads its shared memory: no cp.async.bulk.wait_group");
       break;
     }
+  for (DeferredArrival &d : s->deferred)
+    if (d.thread == t->index) {
+      emu_land_copies_until(t, d.copies_end, d.record);
+      d.copies_end = 0;
+    }
   if (!s->stores.empty()) {
     emu_bulk_commit(t);
     emu_bulk_wait(t, 0, 0, 0);

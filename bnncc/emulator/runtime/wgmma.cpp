@@ -84,7 +84,7 @@ static void issue(void **slots, u32 mask) {
 
 extern "C" void emu_wgmma(Thread *t, WgmmaCall *call) {
   WgmmaState *s = state(t);
-  if (t->block->thread_count % 128) emu_fault(t, FAULT_GEOMETRY, call->line, 0, 0, "wgmma needs whole warpgroups of 128 threads");
+  if (t->index / 128 * 128 + 128 > t->block->thread_count) emu_fault(t, FAULT_GEOMETRY, call->line, 0, 0, "wgmma needs whole warpgroups of 128 threads");
   if ((call->b | (call->is_a_in_registers ? 0 : call->a)) >> 49 & 7) emu_fault(t, FAULT_GEOMETRY, call->line, call->b, 0, "matrix descriptors with a base offset are not supported");
   if (s->ops.empty() && !s->is_fenced) emu_finding(t, FAULT_FENCE, call->line, 0, 0, "wgmma without a wgmma.fence since its registers were last used");
   call->thread = t;
