@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_check.device import Bench, architecture_for
+from benchmarks.gpu_check.executor import write_expectations
 from benchmarks.gpu_check.parts import PARTS
 from bnncc.diagnostics import PlatformError
 from bnncc.runtime.cuda import CudaSession
@@ -27,7 +28,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--device", type=int, default=0, help="as the driver counts")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     parser.add_argument("--no-files", action="store_true", help="print only")
+    parser.add_argument("--expect", action="store_true", help="write what 'executor' expects; needs no GPU")
     options = parser.parse_args(arguments)
+    if options.expect:
+        return write_expected(options.out / "executor")
     names = options.parts.split(",")
     if unknown := [name for name in names if name not in PARTS]:
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -40,6 +44,17 @@ def main(arguments: list[str]) -> int:
     if not options.no_files:
         write_report(report, options.out)
     return EXIT_DIFFERENT if failures(report) else EXIT_GOOD
+
+
+def write_expected(folder: Path) -> int:
+    """Return the exit code, after writing inputs and the emulator's outputs."""
+    try:
+        count = write_expectations(find_cuda_compiler("nvrtc"), folder)
+    except PlatformError as error:
+        print(f"gpu_check needs a CUDA compiler and a C++ compiler for this: {error}", file=sys.stderr)
+        return EXIT_PLATFORM
+    print(f"{count} cases in {folder}")
+    return EXIT_GOOD
 
 
 def run_parts(names: list[str], device_index: int) -> dict[str, Any]:

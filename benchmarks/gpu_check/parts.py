@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu_check.device import POISON, Bench
+from benchmarks.gpu_check.executor import check_executor
 from benchmarks.gpu_check.networks import NAMES, example
 from bnncc.diagnostics import BnnccError
 from bnncc.ir.kernel import KernelProgram, XnorLayer
@@ -107,6 +108,7 @@ PARTS: dict[str, Part] = {
     "timing": time_networks,
     "sanitizer": run_sanitizer,
     "small": check_small,
+    "executor": check_executor,
 }
 """By name; ``small`` is part of ``layers`` and runs only when asked for."""
 

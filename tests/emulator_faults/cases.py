@@ -295,7 +295,7 @@ def _copy(kernel: str, found_by: str) -> Case:
 
 
 def _tiled(matrix: Array) -> Array:
-    """Return rows of 32 bytes as tiles of 8 rows x 16 bytes, the first halves of all rows before the second."""
+    """Return rows of 32 bytes as tiles of 8 rows x 16 bytes, first halves of all rows first."""
     return np.ascontiguousarray(matrix.reshape(-1, 8, 2, 4).transpose((2, 0, 1, 3)))
 
 
