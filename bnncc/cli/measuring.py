@@ -67,7 +67,7 @@ def bench(
 
     sizes = tuple(_positive(item) for item in parse_list(batch, (), "--batch"))
     rows = []
-    with Session(Package.load(package), "c") as session:
+    with Session(Package.load(package), "c", threads=1) as session:
         if len(session.graph.inputs) != 1:
             raise DataError("bench takes networks with one input")
         (name,) = (value.name for value in session.graph.inputs)

@@ -27,11 +27,13 @@ class Packing:
     - ``NHWC_WORDS64``: tap row, tap column, then words of the channels (``ceil(C / vector_bits)`` of them).
     - ``PLANES128``, ``ROWS8X128``: plane of 128 channels, tap row, tap column.
 
-    Channels past ``C`` and outputs past ``O`` are 0 bits.
+    Channels past ``C`` and outputs past ``O`` are 0 bits. Where ``is_by_byte`` the bytes of a vector are
+    transposed, ``u8[ceil(O / lanes)][V][vector_bits / 8][lanes]``: the same byte of all lanes is together.
     """
 
     lanes: int
     vector_bits: int
+    is_by_byte: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

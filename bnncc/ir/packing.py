@@ -115,9 +115,22 @@ def pack_weights(signs: Signs, packing: Packing, layout: Layout) -> Words:
     flat = vectors.reshape(outputs, -1, per_vector)
     missing = -outputs % packing.lanes
     flat = np.concatenate([flat, np.zeros((missing, *flat.shape[1:]), np.uint32)])
-    return np.ascontiguousarray(
+    panels = np.ascontiguousarray(
         flat.reshape(-1, packing.lanes, flat.shape[1], per_vector).transpose(0, 2, 1, 3)
     )
+    if not packing.is_by_byte:
+        return panels
+    by_byte = panels.view(np.uint8).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(by_byte).view(np.uint32).reshape(panels.shape)
+
+
+def weight_words(stored: Words, packing: Packing) -> Words:
+    """Return weights as of `pack_weights`, their bytes in the order of words whatever ``packing`` says."""
+    if not packing.is_by_byte:
+        return stored
+    panels, vectors, lanes, per_vector = stored.shape
+    by_lane = np.ascontiguousarray(stored).view(np.uint8).reshape(panels, vectors, 4 * per_vector, lanes)
+    return np.ascontiguousarray(by_lane.transpose(0, 1, 3, 2)).view(np.uint32)
 
 
 def weight_vectors(words: Words, shape: tuple[int, int, int, int], layout: Layout) -> Words:

@@ -81,7 +81,9 @@ def _has_gpu() -> bool:
         return False
 
 
-def open_backend(backend: Backend, package: Package, graph: NnGraph, *, trust: bool) -> Executable:
+def open_backend(
+    backend: Backend, package: Package, graph: NnGraph, *, trust: bool, threads: int | None = None
+) -> Executable:
     """Return ``package`` loaded on ``backend``.
 
     Args:
@@ -89,6 +91,7 @@ def open_backend(backend: Backend, package: Package, graph: NnGraph, *, trust: b
         package: for binaries, where there is no compiler.
         graph: of the package.
         trust: whether binaries of the package may run where they cannot be built again.
+        threads: of the C backend; None for its default.
 
     Raises:
         PlatformError: this machine lacks something; says what.
@@ -97,7 +100,7 @@ def open_backend(backend: Backend, package: Package, graph: NnGraph, *, trust: b
         case Backend.REF:
             return Reference(graph)
         case Backend.C:
-            return _open_c(package, graph, trust=trust)
+            return _open_c(package, graph, trust=trust, threads=threads)
         case Backend.CUDA:
             return _open_cuda(package, graph, trust=trust)
         case Backend.EMULATOR:
@@ -106,17 +109,19 @@ def open_backend(backend: Backend, package: Package, graph: NnGraph, *, trust: b
             assert_never(backend)
 
 
-def _open_c(package: Package, graph: NnGraph, *, trust: bool) -> Executable:
+def _open_c(package: Package, graph: NnGraph, *, trust: bool, threads: int | None) -> Executable:
     lowered = lower_network(graph)
     try:
         compiler = find_c_compiler()
     except PlatformError:
-        return _open_library_inside(package, graph, trust=trust)
+        return _open_library_inside(package, graph, trust=trust, threads=threads)
     artifact, program = emit_c(lowered, machine_named(NATIVE, compiler))
-    return NativeExecutable.load(artifact, program.blob(), compiler=compiler)
+    return NativeExecutable.load(artifact, program.blob(), compiler=compiler, threads=threads)
 
 
-def _open_library_inside(package: Package, graph: NnGraph, *, trust: bool) -> Executable:
+def _open_library_inside(
+    package: Package, graph: NnGraph, *, trust: bool, threads: int | None
+) -> Executable:
     """Return the library of the package: it is code of whoever made the package."""
     info = package.manifest.target("c")
     march = "" if info is None else info.options.get("march", "")
@@ -131,15 +136,17 @@ def _open_library_inside(package: Package, graph: NnGraph, *, trust: bool) -> Ex
             "of whoever made it; to run it nevertheless, say --trust (trust=True in Python)"
         )
     artifact, program = emit_c(lower_network(graph), MACHINES[march])
-    return _load_library(artifact, program, package.entry(library_entry(MACHINES[march])))
+    return _load_library(artifact, program, package.entry(library_entry(MACHINES[march])), threads)
 
 
-def _load_library(artifact: CArtifact, program: KernelProgram, content: bytes) -> Executable:
+def _load_library(
+    artifact: CArtifact, program: KernelProgram, content: bytes, threads: int | None
+) -> Executable:
     with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
         path = Path(folder) / "model.so"
         path.write_bytes(content)
         # A loaded library stays mapped when its file is gone.
-        return NativeExecutable.load(artifact, program.blob(), library=path)
+        return NativeExecutable.load(artifact, program.blob(), library=path, threads=threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,8 @@ def prepare_cuda(graph: BitGraph, archs: tuple[str, ...] | None, observe: Observ
 
 def library_entry(machine: CMachine) -> str:
     """Return the entry of the library for ``machine`` on this operating system."""
-    return f"bin/{platform.system().lower()}-{platform.machine().lower()}-{machine.name}.so"
+    architecture = machine.form.architecture or platform.machine().lower()
+    return f"bin/{platform.system().lower()}-{architecture}-{machine.name}.so"
 
 
 def _device_images(

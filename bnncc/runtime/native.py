@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import tempfile
 from collections import deque
 from collections.abc import Mapping
@@ -16,8 +17,9 @@ import numpy.typing as npt
 
 from bnncc.diagnostics import DataError, InternalError, PlatformError
 from bnncc.runtime.executable import NUMPY_DTYPES, Array
+from bnncc.runtime.threads import Team, parts_of, thread_count
 from bnncc.targets.c.artifact import ABI_VERSION, ALIGN_BYTES, CArtifact, CPort
-from bnncc.targets.c.forms import MACHINES, CMachine, machine_of_macros
+from bnncc.targets.c.forms import MACHINES, CForm, CMachine, machine_of_macros, macro_names
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.host_compiler import HostCompiler, HostCompilerError, find_c_compiler, run_compiler
 
@@ -50,14 +52,31 @@ def machine_named(name: str, compiler: HostCompiler | None = None) -> CMachine:
 @memoized
 def host_machine(compiler: HostCompiler) -> CMachine:
     """Return the best machine whose instructions this one has; ``generic`` where the compiler cannot tell."""
+    try:
+        return machine_of_macros(_macros(compiler, ("-march=native",)))
+    except HostCompilerError:
+        return machine_of_macros(_macros(compiler))
+
+
+@memoized
+def _macros(compiler: HostCompiler, flags: tuple[str, ...] = ()) -> str:
+    """Return the macros that the compiler defines, as text."""
     with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
         (Path(folder) / "empty.c").write_text("", encoding="utf-8")
-        arguments = ("-march=native", "-dM", "-E", "empty.c", "-o", "macros.txt")
-        try:
-            run_compiler(compiler, arguments, cwd=Path(folder))
-        except HostCompilerError:
-            return MACHINES["generic"]
-        return machine_of_macros((Path(folder) / "macros.txt").read_text(encoding="utf-8"))
+        run_compiler(compiler, (*flags, "-dM", "-E", "empty.c", "-o", "macros.txt"), cwd=Path(folder))
+        return (Path(folder) / "macros.txt").read_text(encoding="utf-8")
+
+
+def _check_architecture(form: CForm, compiler: HostCompiler) -> None:
+    """Refuse a form of the kernels for which the compiler makes no code."""
+    wanted = form.architecture
+    if wanted is None or wanted == platform.machine():
+        return
+    if f"__{wanted}__" not in macro_names(_macros(compiler)):
+        raise PlatformError(
+            f"the compiler '{compiler.command[0]}' makes no code for {wanted}: "
+            f"set CC to one that does (Debian: apt install gcc-{wanted.replace('_', '-')}-linux-gnu)"
+        )
 
 
 def build_library(
@@ -69,12 +88,13 @@ def build_library(
     """Return the shared library of ``artifact``, from the cache where it is there.
 
     Raises:
-        PlatformError: there is no compiler.
+        PlatformError: there is no compiler, or it makes no code for the machine of ``artifact``.
         HostCompilerError: the generated source does not compile.
     """
     sources = tuple((item.name, item.text) for item in artifact.files)
     flags = (*_FLAGS, *artifact.flags, *extra_flags)
     found = compiler or find_c_compiler()
+    _check_architecture(artifact.form, found)
     return (cache or BuildCache.default()).shared_library(found, sources, flags, name="model.so")
 
 
@@ -85,6 +105,7 @@ class NativeExecutable:
     artifact: CArtifact
     _library: ctypes.CDLL
     _weights: Bytes
+    _team: Team
     _workspaces: deque[Bytes] = field(default_factory=deque)
 
     @staticmethod
@@ -95,6 +116,7 @@ class NativeExecutable:
         compiler: HostCompiler | None = None,
         cache: BuildCache | None = None,
         library: Path | None = None,
+        threads: int | None = None,
     ) -> NativeExecutable:
         """Return ``artifact`` compiled and loaded.
 
@@ -104,9 +126,10 @@ class NativeExecutable:
             compiler: that builds; None for the host's.
             cache: of built libraries; None for the user's.
             library: built before from this artifact: no compiler is needed then.
+            threads: that share a batch, at most; None for ``BNNCC_NUM_THREADS``, else one a physical core.
 
         Raises:
-            PlatformError: there is no compiler, or the library does not load here.
+            PlatformError: there is no compiler, the library does not load here, or ``threads`` is below 1.
             DataError: the blob or the library is not that of the artifact.
         """
         path = library or build_library(artifact, compiler, cache)
@@ -119,10 +142,13 @@ class NativeExecutable:
             raise DataError(f"the weights have {len(blob)} bytes, the network needs {artifact.weights_bytes}")
         weights = _aligned(len(blob))
         weights[: len(blob)] = np.frombuffer(blob, np.uint8)
-        return NativeExecutable(artifact=artifact, _library=loaded, _weights=weights)
+        team = Team(threads=thread_count(threads))
+        return NativeExecutable(artifact=artifact, _library=loaded, _weights=weights, _team=team)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs by name; the inputs are read where they are.
+
+        Threads share a batch with enough work, whole images each; any number of them gives the same bits.
 
         Raises:
             DataError: an input is missing, or has the wrong type, shape or strides.
@@ -133,13 +159,25 @@ class NativeExecutable:
             port.name: np.empty((images, *port.shape), NUMPY_DTYPES[port.elem.value])
             for port in self.artifact.outputs
         }
-        workspace = self._take_workspace(images)
+        arrays = [inputs[port.name] for port in self.artifact.inputs]
+        arrays += [outputs[port.name] for port in self.artifact.outputs]
+        parts = parts_of(images, self.artifact.work_per_image, self._team.threads)
+        self._team.run(lambda part: self._run_part(arrays, part), parts)
+        return outputs
+
+    def close(self) -> None:
+        """End the threads and free the workspaces; the library stays loaded, as ctypes cannot unload it."""
+        self._team.close()
+        self._workspaces.clear()
+
+    def _run_part(self, arrays: list[Array], part: range) -> None:
+        """Run the images ``part`` of the inputs and outputs, in the order of the arguments."""
+        workspace = self._take_workspace(len(part))
         try:
             status = self._symbol("run")(
                 self._weights.ctypes.data,
-                *(inputs[port.name].ctypes.data for port in self.artifact.inputs),
-                *(outputs[port.name].ctypes.data for port in self.artifact.outputs),
-                images,
+                *(array[part.start : part.stop].ctypes.data for array in arrays),
+                len(part),
                 workspace.ctypes.data,
             )
         finally:
@@ -147,11 +185,6 @@ class NativeExecutable:
         if status != 0:
             reason = _ERRORS.get(status, f"error {status}")
             raise PlatformError(f"the compiled network '{self.artifact.network}' refused to run: {reason}")
-        return outputs
-
-    def close(self) -> None:
-        """Free the workspaces; the library stays loaded, as ctypes cannot unload it."""
-        self._workspaces.clear()
 
     def _symbol(self, name: str) -> Any:  # noqa: ANN401 - ctypes functions have no useful type
         return getattr(self._library, f"{self.artifact.prefix}_{name}")

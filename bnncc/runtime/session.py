@@ -33,6 +33,7 @@ class Session:
         backend: ``ref`` (NumPy), ``c``, ``cuda``, ``emulator`` (the CUDA kernels, executed on the CPU), or
             ``auto``: the fastest one this machine has.
         trust: run binaries of the package where this machine cannot build them again.
+        threads: that the C backend may use; None for ``BNNCC_NUM_THREADS``, else one a physical core.
 
     Raises:
         DataError: the package is damaged.
@@ -40,12 +41,17 @@ class Session:
     """
 
     def __init__(
-        self, package: Package | Path | str, backend: Backend | str = "auto", *, trust: bool = False
+        self,
+        package: Package | Path | str,
+        backend: Backend | str = "auto",
+        *,
+        trust: bool = False,
+        threads: int | None = None,
     ) -> None:
         self.package: Final = package if isinstance(package, Package) else Package.load(package)
         self.graph: Final[NnGraph] = graph_of(self.package)
         self.backend: Final = choose_backend(backend)
-        self._executable = open_backend(self.backend, self.package, self.graph, trust=trust)
+        self._executable = open_backend(self.backend, self.package, self.graph, trust=trust, threads=threads)
 
     def __call__(self, *images: Any, **named: Any) -> Any:  # noqa: ANN401 - arrays of any library
         """Return the outputs: one array, or a dictionary where the network has several outputs.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnncc.ir import kernel
-from bnncc.ir.packing import load_vectors, unpack_words, vectors_per_pixel, weight_vectors
+from bnncc.ir.packing import load_vectors, unpack_words, vectors_per_pixel, weight_vectors, weight_words
 from bnncc.ir.types import ConstRef
 from bnncc.ir.window import Border, Window
 
@@ -34,7 +34,8 @@ def xnor_mismatches(node: kernel.XnorLayer, x_bytes: Array, weight: Array, image
     vector_bits = node.packing.vector_bits
     vectors = vectors_per_pixel(node.x.type.channels, vector_bits)
     words = load_vectors(x_bytes, node.x.type, images, vector_bits)
-    taps = weight_vectors(weight, (node.outputs, vectors, rows, columns), node.x.type.layout)
+    in_words = weight_words(weight, node.packing)
+    taps = weight_vectors(in_words, (node.outputs, vectors, rows, columns), node.x.type.layout)
     padded = pad_image(np.moveaxis(words, -1, 2).reshape(images, -1, *words.shape[2:4]), node.window, 0)
     flat_taps = np.moveaxis(taps, -1, 2).reshape(node.outputs, -1, rows, columns)
     height, width = node.window.output_size(*node.x.type.spatial)

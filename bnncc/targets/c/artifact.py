@@ -46,6 +46,7 @@ class CArtifact:
         chunk_images: how many images go through the network together.
         workspace_bytes_per_image: of values, for each image of a chunk.
         scratch_bytes: of workspace whatever the number of images.
+        work_per_image: binary multiply-adds, those of integers and floats counted as the time they take.
         kernels: the functions in the order of their calls.
     """
 
@@ -60,6 +61,7 @@ class CArtifact:
     chunk_images: int
     workspace_bytes_per_image: int
     scratch_bytes: int
+    work_per_image: int
     kernels: tuple[CKernel, ...]
 
     def workspace_bytes(self, images: int) -> int:

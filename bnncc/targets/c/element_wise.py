@@ -197,10 +197,9 @@ def emit_max_pool(node: bit.MaxPool2d, emission: Emission) -> Function:
         columns=result.spatial[1],
         window=node.window,
         c_type=element_type(x),
-        lowest=_LOWEST.get(x.elem, "-HUGE_VALF"),
+        lowest=_LOWEST.get(x.elem, "-__builtin_inff()"),
     )
-    headers = ("math.h",) if x.elem is Elem.F32 else ()
-    return Function(text=render(args), symbol=args.name, operands=(node.x,), headers=headers)
+    return Function(text=render(args), symbol=args.name, operands=(node.x,))
 
 
 def _inputs_text(formula: _Formula) -> str:

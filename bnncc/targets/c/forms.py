@@ -18,11 +18,14 @@ OUTPUTS_PER_PANEL: Final = 16
 class CForm(Enum):
     """The instructions that the kernels are written for.
 
-    ``PORTABLE``: 64-bit words and the compiler's popcount. ``AVX512``: VPOPCNTDQ and VNNI.
+    ``PORTABLE``: 64-bit words and the compiler's popcount. ``AVX2``: look-ups by byte shuffles.
+    ``AVX512``: VPOPCNTDQ and VNNI. ``NEON``: of AArch64.
     """
 
     PORTABLE = "portable"
+    AVX2 = "avx2"
     AVX512 = "avx512"
+    NEON = "neon"
 
     @property
     def word_bytes(self) -> int:
@@ -30,12 +33,46 @@ class CForm(Enum):
         return 8 if self is CForm.PORTABLE else 4
 
     @property
+    def least_machine(self) -> str:
+        """Return the name of the least of `MACHINES` that runs the kernels."""
+        return {
+            CForm.PORTABLE: "generic",
+            CForm.AVX2: "x86-64-v3",
+            CForm.AVX512: "x86-64-v4",
+            CForm.NEON: "aarch64",
+        }[self]
+
+    @property
+    def architecture(self) -> str | None:
+        """Return the architecture that the kernels are for, as ``uname -m`` calls it; None: any."""
+        return {
+            CForm.PORTABLE: None,
+            CForm.AVX2: "x86_64",
+            CForm.AVX512: "x86_64",
+            CForm.NEON: "aarch64",
+        }[self]
+
+    @property
+    def cpu_features(self) -> tuple[str, ...]:
+        """Return what the generated code asks the processor for, as compilers call it."""
+        return {
+            CForm.PORTABLE: (),
+            CForm.AVX2: ("avx2", "bmi2", "fma"),
+            CForm.AVX512: ("avx512vpopcntdq", "avx512vnni"),
+            CForm.NEON: (),
+        }[self]
+
+    @property
     def storage(self) -> StorageForm:
         """Return the layouts the kernels work on."""
         return StorageForm(
             spatial=Layout.NHWC_WORDS64,
             rows=Layout.NHWC_WORDS64,
-            packing=Packing(lanes=OUTPUTS_PER_PANEL, vector_bits=8 * self.word_bytes),
+            packing=Packing(
+                lanes=OUTPUTS_PER_PANEL,
+                vector_bits=8 * self.word_bytes,
+                is_by_byte=self is CForm.AVX2,
+            ),
             integer_lanes=OUTPUTS_PER_PANEL,
             images_per_group=1,
         )
@@ -59,8 +96,9 @@ MACHINES: Final[Mapping[str, CMachine]] = MappingProxyType(
         for machine in (
             CMachine(name="generic", form=CForm.PORTABLE),
             CMachine(name="x86-64-v2", form=CForm.PORTABLE, flags=("-march=x86-64-v2",)),
-            CMachine(name="x86-64-v3", form=CForm.PORTABLE, flags=("-march=x86-64-v3",)),
+            CMachine(name="x86-64-v3", form=CForm.AVX2, flags=("-march=x86-64-v3",)),
             CMachine(name="x86-64-v4", form=CForm.AVX512, flags=_AVX512_FLAGS),
+            CMachine(name="aarch64", form=CForm.NEON),
         )
     }
 )
@@ -70,13 +108,20 @@ MACHINES: Final[Mapping[str, CMachine]] = MappingProxyType(
 """
 
 
+def macro_names(macros: str) -> set[str]:
+    """Return the names of the macros in what ``-dM -E`` printed."""
+    return {words[1] for line in macros.splitlines() if len(words := line.split()) > 1}
+
+
 def machine_of_macros(macros: str) -> CMachine:
     """Return the best of `MACHINES` for a compiler whose ``-march=native -dM -E`` printed ``macros``."""
-    defined = {words[1] for line in macros.splitlines() if len(words := line.split()) > 1}
+    defined = macro_names(macros)
     if all(f"__AVX512{name}__" in defined for name in _AVX512_MACROS):
         return MACHINES["x86-64-v4"]
     if {"__AVX2__", "__BMI2__", "__FMA__"} <= defined:
         return MACHINES["x86-64-v3"]
     if {"__POPCNT__", "__SSE4_2__"} <= defined:
         return MACHINES["x86-64-v2"]
+    if {"__aarch64__", "__ARM_NEON"} <= defined:
+        return MACHINES["aarch64"]
     return MACHINES["generic"]

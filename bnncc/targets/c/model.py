@@ -10,7 +10,6 @@ from bnncc.codegen.ctext import c_comment
 from bnncc.ir.types import Elem, Value
 from bnncc.targets.c.artifact import ABI_VERSION, ALIGN_BYTES
 from bnncc.targets.c.calls import Run, Unit, port_shape, port_type
-from bnncc.targets.c.forms import CForm
 from bnncc.targets.c.text import Function
 
 HEADERS: Final = ("layers.h", "gather.h", "float.h", "signs.h")
@@ -44,7 +43,7 @@ class ModelArgs:
     prefix: str
     arguments: tuple[str, ...]
     pointers: tuple[str, ...]
-    needs_avx512: bool
+    cpu_features: tuple[str, ...]
     setup: tuple[str, ...]
     values: tuple[str, ...]
     calls: tuple[str, ...]
@@ -81,7 +80,7 @@ def model_args(unit: Unit) -> ModelArgs:
         prefix=unit.prefix,
         arguments=run.arguments,
         pointers=tuple(name for name, _ in (*run.inputs, *run.outputs)),
-        needs_avx512=unit.form is CForm.AVX512,
+        cpu_features=unit.form.cpu_features,
         setup=run.setup(),
         values=run.values(),
         calls=run.calls(),
@@ -143,12 +142,10 @@ def _about(unit: Unit, name: str) -> tuple[str, ...]:
 def _runtime(unit: Unit) -> tuple[str, ...]:
     """Return the hand-written parts that this network uses, in order."""
     used = {header for function in unit.functions for header in function.headers}
-    system = "#include <math.h>\n" if "math.h" in used else ""
     core = ("taps.h", f"lanes_{unit.form.value}.h")
     parts = ("base.h", *core, *(header for header in HEADERS if header in used))
     folder = resource_dir("templates") / "include" / "c"
-    texts = [(folder / part).read_text(encoding="utf-8") for part in parts]
-    return (system + texts[0], *texts[1:])
+    return tuple((folder / part).read_text(encoding="utf-8") for part in parts)
 
 
 def _instances(functions: tuple[Function, ...]) -> tuple[InstanceArgs, ...]:

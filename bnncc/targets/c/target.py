@@ -54,7 +54,7 @@ class CTarget:
     @property
     def flags(self) -> tuple[str, ...]:
         """Return the compiler flags that change results or instructions."""
-        least = MACHINES["x86-64-v4"].flags if self.form is CForm.AVX512 else ()
+        least = MACHINES[self.form.least_machine].flags
         machine = least if self.machine_flags is None else self.machine_flags
         return ("-ffp-contract=off", *machine)
 
@@ -82,6 +82,7 @@ class CTarget:
             chunk_images=unit.chunk_images,
             workspace_bytes_per_image=program.workspace_bytes_per_image,
             scratch_bytes=unit.scratch_bytes,
+            work_per_image=sum(map(_work, program.graph.nodes)),
             kernels=tuple(
                 CKernel(value=node.result.name, symbol=function.symbol, span=node.span)
                 for node, function in zip(program.graph.nodes, unit.functions, strict=True)
@@ -106,6 +107,15 @@ class CTarget:
             chunk_images=chunk_images,
             scratch_bytes=align(max((function.scratch_bytes for function in functions), default=0)),
         )
+
+
+def _work(node: KernelOp) -> int:
+    """Return the multiply-adds of a layer for one image, in units of binary ones; 0 for other operations."""
+    if not isinstance(node, kernel.XnorLayer | kernel.IntegerLayer | kernel.FloatLayer):
+        return 0
+    weight = 1 if isinstance(node, kernel.XnorLayer) else 8 if isinstance(node, kernel.IntegerLayer) else 32
+    rows, columns = node.window.output_size(*node.x.type.spatial)
+    return weight * node.x.type.channels * node.window.taps * node.outputs * rows * columns
 
 
 def _chunk_images(workspace_bytes_per_image: int) -> int:

@@ -2,7 +2,12 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#if !defined(__STDC_HOSTED__) || __STDC_HOSTED__
 #include <string.h>
+#else /* freestanding: the two functions that compilers call anyway */
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
+void *memset(void *to, int value, size_t bytes);
+#endif
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "packed words are stored in the order of a little-endian machine"

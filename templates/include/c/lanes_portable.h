@@ -9,14 +9,13 @@ enum { BNNCC_WORD_BYTES = 8, BNNCC_FLOAT_LANES = 4 };
 
 BNNCC_INLINE uint64_t bnncc_popcount64(uint64_t word)
 {
-#if defined(__x86_64__) && !defined(__POPCNT__)
-    /* Without the instruction compilers call a table look-up. */
+#if defined(__POPCNT__) || defined(__aarch64__) || defined(__powerpc64__) || defined(__riscv_zbb) || defined(__wasm__)
+    return (uint64_t)__builtin_popcountll(word);
+#else /* without the instruction compilers call a library function that looks bytes up in a table */
     word -= word >> 1 & UINT64_C(0x5555555555555555);
     word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
     word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
     return word * UINT64_C(0x0101010101010101) >> 56;
-#else
-    return (uint64_t)__builtin_popcountll(word);
 #endif
 }
 

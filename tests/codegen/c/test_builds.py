@@ -105,7 +105,14 @@ def main_text(artifact: CArtifact, images: int) -> str:
     return text.replace("DECLARE", "\n    ".join(declare)).replace("STORE", "\n    ".join(store))
 
 
-def run_in_c(program: KernelProgram, form: CForm, inputs: dict, cc: list[str], folder: Path) -> dict:
+def run_in_c(
+    program: KernelProgram,
+    form: CForm,
+    inputs: dict,
+    cc: list[str],
+    folder: Path,
+    launcher: tuple[str, ...] = (),
+) -> dict:
     """Return what a C program, compiled with ``cc``, computes on ``inputs``."""
     artifact = CTarget(form=form).emit(program)
     images = len(next(iter(inputs.values())))
@@ -117,7 +124,7 @@ def run_in_c(program: KernelProgram, form: CForm, inputs: dict, cc: list[str], f
     command = [*cc, *artifact.flags, "model.c", "main.c", "-o", "program"]
     subprocess.run(command, cwd=folder, check=True)
     environment = {**os.environ, "UBSAN_OPTIONS": "print_stacktrace=1"}
-    subprocess.run(["./program"], cwd=folder, check=True, env=environment)
+    subprocess.run([*launcher, "./program"], cwd=folder, check=True, env=environment)
     outputs = {}
     for index, port in enumerate(artifact.outputs):
         array = np.frombuffer((folder / f"out{index}").read_bytes(), NUMPY_DTYPES[port.elem.value])

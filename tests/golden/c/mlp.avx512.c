@@ -99,7 +99,9 @@ int bnncc_mlp_run(
         return BNNCC_ERROR_NULL;
     if ((uintptr_t)weights % 64 != 0 || (uintptr_t)workspace % 64 != 0)
         return BNNCC_ERROR_ALIGNMENT;
-    if (!__builtin_cpu_supports("avx512vpopcntdq") || !__builtin_cpu_supports("avx512vnni"))
+    if (!__builtin_cpu_supports("avx512vpopcntdq"))
+        return BNNCC_ERROR_CPU;
+    if (!__builtin_cpu_supports("avx512vnni"))
         return BNNCC_ERROR_CPU;
     const unsigned char *const blob = weights;
     unsigned char *const scratch = workspace;

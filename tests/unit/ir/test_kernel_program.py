@@ -17,6 +17,7 @@ from bnncc.ir.packing import (
     store_signs,
     unpack_words,
     weight_vectors,
+    weight_words,
 )
 from bnncc.ir.reference import evaluate_bit
 from bnncc.ir.reference.program import run_program
@@ -33,6 +34,7 @@ PORTABLE = kernel.StorageForm(
     images_per_group=1,
 )
 VECTOR = replace(PORTABLE, packing=kernel.Packing(lanes=16, vector_bits=32))
+BY_BYTE = replace(PORTABLE, packing=kernel.Packing(lanes=16, vector_bits=32, is_by_byte=True))
 GPU = kernel.StorageForm(
     spatial=Layout.PLANES128,
     rows=Layout.ROWS8X128,
@@ -40,7 +42,7 @@ GPU = kernel.StorageForm(
     integer_lanes=32,
     images_per_group=8,
 )
-FORMS = {"portable": PORTABLE, "vector": VECTOR, "gpu": GPU}
+FORMS = {"portable": PORTABLE, "vector": VECTOR, "by_byte": BY_BYTE, "gpu": GPU}
 
 
 def random_signs(rng, *shape):
@@ -74,7 +76,8 @@ def test_a_packed_weight_stands_against_its_activation(form, outputs, channels):
     tensor = TensorType(Elem.SIGN, (channels, 2, 3), form.spatial)
     vectors = load_vectors(store_signs(image, form.spatial), tensor, 2, bits)
     shape = (outputs, -(-channels // bits), 2, 3)
-    taps = weight_vectors(pack_weights(weight, form.packing, form.spatial), shape, form.spatial)
+    words = weight_words(pack_weights(weight, form.packing, form.spatial), form.packing)
+    taps = weight_vectors(words, shape, form.spatial)
     mismatches = np.bitwise_count(vectors[:, None] ^ taps[None]).sum(axis=(2, 3, 4, 5))
     expected = np.einsum("ncyx,ocyx->no", image.astype(int), weight.astype(int))
     np.testing.assert_array_equal(channels * 6 - 2 * mismatches.astype(int), expected)

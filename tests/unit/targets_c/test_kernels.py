@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from itertools import cycle, product
 
@@ -27,12 +28,22 @@ from tests.unit.targets_c.builder import PACKED, Bits, merged, program_of, rando
 
 CHANNELS = (1, 3, 20, 31, 32, 33, 63, 64, 65, 100, 128, 130)
 COMPILERS = [name for name in ("gcc", "clang", "clang-19") if shutil.which(name)][:2]
-HAS_AVX512 = machine_named("native").form is CForm.AVX512
+NATIVE_FORM = machine_named("native").form
 
 
 def form_params() -> list:
-    skip = pytest.mark.skipif(not HAS_AVX512, reason="this processor has no AVX-512 with VPOPCNTDQ and VNNI")
-    return [CForm.PORTABLE, pytest.param(CForm.AVX512, marks=skip)]
+    """Return all forms; those that this processor cannot run are skipped."""
+    no_avx2 = pytest.mark.skipif(
+        NATIVE_FORM not in (CForm.AVX2, CForm.AVX512), reason="this processor has no AVX2"
+    )
+    no_avx512 = pytest.mark.skipif(
+        NATIVE_FORM is not CForm.AVX512, reason="this processor has no AVX-512 with VPOPCNTDQ and VNNI"
+    )
+    return [
+        CForm.PORTABLE,
+        pytest.param(CForm.AVX2, marks=no_avx2),
+        pytest.param(CForm.AVX512, marks=no_avx512),
+    ]
 
 
 def compiler(name: str) -> HostCompiler:
@@ -260,18 +271,26 @@ def float_layers() -> bit.BitGraph:
 GRAPHS = (binary_layers, pooled_layers, integer_layers, wide_bands, element_wise, float_layers)
 
 
+@functools.cache
+def all_layers() -> bit.BitGraph:
+    return merged("layers", {make.__name__: make() for make in GRAPHS})
+
+
+@functools.cache
+def expected_of_all_layers(images: int) -> dict:
+    return evaluate_bit(all_layers(), random_inputs(all_layers(), images))
+
+
 @pytest.mark.parametrize("form", form_params())
 @pytest.mark.parametrize("cc", COMPILERS)
 def test_kernels_equal_the_reference(form, cc, cache):
-    graph = merged("layers", {make.__name__: make() for make in GRAPHS})
-    executable = load(graph, form, compiler(cc), cache)
+    executable = load(all_layers(), form, compiler(cc), cache)
     for images in (1, 17):
-        inputs = random_inputs(graph, images)
-        assert_same(executable.run(inputs), evaluate_bit(graph, inputs))
+        assert_same(executable.run(random_inputs(all_layers(), images)), expected_of_all_layers(images))
 
 
-@pytest.mark.parametrize("form", form_params())
-def test_sums_of_extreme_pixels(form, cache):
+def extreme_layers() -> bit.BitGraph:
+    """Layers on pixels whose sums are as large as can be."""
     net = Bits("extreme")
     signs = {"minus": -np.ones((2, 3001), np.int8), "plus": np.ones((2, 3001), np.int8)}
     for elem, fan_in in product((Elem.U8, Elem.I8), (256, 257, 3001)):
@@ -280,19 +299,40 @@ def test_sums_of_extreme_pixels(form, cache):
             net.output(
                 net.layer(x, 2, None, "sums", weight=net.constant(name, Elem.SIGN, weight[:, :fan_in]))
             )
-    graph = net.graph()
+    return net.graph()
+
+
+def extreme_inputs(graph: bit.BitGraph, extreme: int) -> dict:
+    """Return five images of the least (0) or the largest (-1) pixels."""
+    limits = {Elem.U8: np.array([0, 255], np.uint8), Elem.I8: np.array([-128, 127], np.int8)}
+    return {
+        value.name: np.full((5, *value.type.shape), limits[value.type.elem][extreme])
+        for value in graph.inputs
+    }
+
+
+@pytest.mark.parametrize("form", form_params())
+def test_sums_of_extreme_pixels(form, cache):
+    graph = extreme_layers()
     executable = load(graph, form, find_c_compiler(), cache)
     for extreme in (0, -1):
-        limits = {Elem.U8: (0, 255), Elem.I8: (-128, 127)}
-        inputs = {
-            value.name: np.full(
-                (5, *value.type.shape),
-                limits[value.type.elem][extreme],
-                {Elem.U8: np.uint8, Elem.I8: np.int8}[value.type.elem],
-            )
-            for value in graph.inputs
-        }
+        inputs = extreme_inputs(graph, extreme)
         assert_same(executable.run(inputs), evaluate_bit(graph, inputs))
+
+
+@pytest.mark.parametrize("form", form_params())
+def test_mismatches_past_16_bits(form, cache):
+    net = Bits("long")
+    for weight in (-1, 1):
+        signs = np.full((17, 66_000), weight, np.int8)
+        x = net.signs(66_000)
+        net.output(net.layer(x, 17, None, "sums", weight=net.constant("w", Elem.SIGN, signs)))
+    graph = net.graph()
+    executable = load(graph, form, find_c_compiler(), cache)
+    for sign in (-1, 1):
+        inputs = {value.name: np.full((5, 66_000), sign, np.int8) for value in graph.inputs}
+        for name, weight in (("out0", -1), ("out1", 1)):
+            assert (executable.run(inputs)[name] == 66_000 * sign * weight).all()
 
 
 @pytest.mark.parametrize("form", form_params())

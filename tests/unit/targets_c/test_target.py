@@ -56,9 +56,10 @@ def test_machines_by_their_macros():
     full = "\n".join(f"#define __AVX512{name}__ 1" for name in names)
     assert machine_of_macros(full).form is CForm.AVX512
     half = full.replace("VPOPCNTDQ", "IFMA") + "\n#define __AVX2__ 1\n#define __BMI2__ 1\n#define __FMA__ 1"
-    assert machine_of_macros(half).name == "x86-64-v3"
+    assert machine_of_macros(half).form is CForm.AVX2
     assert machine_of_macros("#define __POPCNT__ 1\n#define __SSE4_2__ 1").name == "x86-64-v2"
-    assert machine_of_macros("#define __aarch64__ 1").name == "generic"
+    assert machine_of_macros("#define __aarch64__ 1\n#define __ARM_NEON 1").form is CForm.NEON
+    assert machine_of_macros("#define __riscv 1").name == "generic"
 
 
 def test_machines_by_name():
