@@ -54,6 +54,7 @@ MODULES: Final[Mapping[str, str]] = {
     "fmt": "language",
     "summary": "language",
     "train": "training",
+    "report": "reporting",
     "eval": "running",
     "compile": "building",
     "passes": "building",

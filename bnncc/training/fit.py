@@ -23,6 +23,7 @@ from bnncc.ir.nn import NnGraph
 from bnncc.ir.train_spec import Selection, TrainSpec
 from bnncc.training.checkpoint import graph_digest, load_state, load_weights, save_state, save_weights
 from bnncc.training.curves import draw_curves
+from bnncc.training.facts import layer_facts
 from bnncc.training.feed import make_feed
 from bnncc.training.float_graph import FloatMode
 from bnncc.training.interrupt import stop_on_ctrl_c
@@ -376,9 +377,11 @@ def _write_config(folder: Path, parts: Parts, dataset: Dataset, options: FitOpti
         "recipe": json.loads(json.dumps(asdict(parts.spec), default=lambda value: value.value)),
         "clauses": {
             name: type(getattr(parts.spec, name)).__name__ for name in ("loss", "optimizer", "schedule")
-        },
+        }
+        | {"augment": ", ".join(type(clause).__name__ for clause in parts.spec.augment)},
         "identity": dict(parts.identity),
         "data": {"name": dataset.name, "notes": list(dataset.notes), "test_images": len(dataset.test)},
+        "layers": layer_facts(parts.module.graph),
         "device": str(parts.device),
         "threads": torch.get_num_threads(),
         "versions": {"bnncc": __version__, "torch": torch.__version__, "numpy": np.__version__},

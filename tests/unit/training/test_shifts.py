@@ -13,8 +13,8 @@ from bnncc.training.shift_batch_norm import ShiftNormState, shift_batch_norm
 SAFE = {
     "abs", "add", "alias", "clamp", "clone", "copy_", "detach", "empty_like", "eq", "expand", "flatten",
     "frexp", "full_like", "ge", "le", "lt", "item", "maximum", "neg", "ones_like", "permute", "reshape",
-    "rsqrt", "rsub", "squeeze", "sub", "sub_", "sum", "t", "transpose", "unsqueeze", "view", "_unsafe_view", "where",
-    "zeros", "zeros_like", "_to_copy", "copysign", "_local_scalar_dense", "add_", "fill_", "ones",
+    "rsqrt", "rsub", "squeeze", "sub", "sub_", "sum", "t", "transpose", "unsqueeze", "view", "_unsafe_view",
+    "where", "zeros", "zeros_like", "_to_copy", "copysign", "_local_scalar_dense", "add_", "fill_", "ones",
     "_reshape_alias", "lift_fresh", "_record_function_enter_new", "_record_function_exit",
 }  # fmt: skip
 
