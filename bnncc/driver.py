@@ -25,6 +25,7 @@ from bnncc.passes.bind_weights import BindWeights
 from bnncc.passes.pipeline import lower_network
 from bnncc.runs import last_run
 from bnncc.runtime.builds import Built, CBuild, CudaBuild, prepare_c, prepare_cuda
+from bnncc.targets.cuda.select import Tier
 from bnncc.targets.lowering import Observe, ignore
 from bnncc.weights import Weights, find_weights, given_weights, random_weights
 
@@ -44,6 +45,7 @@ class CompileOptions:
         targets: ``c``, ``cuda``; none makes a package of source, IR and weights.
         archs: GPU architectures to build for; None: the usual ones.
         march: the CPU that the C is compiled for.
+        tier: how binary layers multiply on GPUs.
     """
 
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class CompileOptions:
     targets: tuple[str, ...] = TARGETS
     archs: tuple[str, ...] | None = None
     march: str = "native"
+    tier: Tier = Tier.AUTO
 
 
 def load_model(path: Path, overrides: Mapping[str, str]) -> Elaborated:
@@ -115,7 +118,7 @@ def _build_all(bound: NnGraph, options: CompileOptions, observe: Observe) -> tup
             case "c":
                 prepared.append(prepare_c(lowered, options.march, observe))
             case "cuda":
-                prepared.append(prepare_cuda(lowered, options.archs, observe))
+                prepared.append(prepare_cuda(lowered, options.archs, options.tier, observe))
             case _:
                 raise DataError(f"there is no target '{name}'; choose from {', '.join(TARGETS)}")
     # What is left is other programs' work: the compilers run side by side.

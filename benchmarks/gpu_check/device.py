@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from bnncc.ir.kernel import KernelProgram
 from bnncc.runtime.cuda import CudaExecutable, CudaSession
 from bnncc.targets.cuda.artifact import CudaArtifact
+from bnncc.targets.cuda.device import DEVICES, device_for
+from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import ARCHITECTURES, CudaCompiler, DeviceImage, compile_cuda
@@ -23,9 +25,18 @@ class Bench:
     compiler: CudaCompiler
     arch: str
 
-    def load(self, program: KernelProgram, *, poison: int | None = None) -> CudaExecutable:
-        """Return ``program`` on the device."""
-        artifact = CudaTarget().emit(program)
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """Return the tiers that this device can run without emulated instructions, and the choice between."""
+        has_bmma = device_for(self.arch, self.session.device.capability) is not None
+        has_bmma = has_bmma and DEVICES[self.arch].b1_form is not None
+        return (Tier.AUTO, Tier.POPC, Tier.BMMA) if has_bmma else (Tier.AUTO, Tier.POPC)
+
+    def load(
+        self, program: KernelProgram, tier: Tier = Tier.AUTO, *, poison: int | None = None
+    ) -> CudaExecutable:
+        """Return ``program`` on the device, its binary layers in ``tier``."""
+        artifact = CudaTarget(tier=tier).emit(program)
         return self.session.load(artifact, program.blob(), [self.image(artifact)], poison=poison)
 
     def image(self, artifact: CudaArtifact) -> DeviceImage:

@@ -1,7 +1,7 @@
 """Whether the emulator is right: small kernels run on the device and in the emulator, and with NumPy.
 
 The kernels are those of ``tests/emulator_faults``, without their faults. ``write_expectations`` needs no GPU:
-it leaves sources, launches, inputs and the outputs of the emulator as files, for machines that have only a driver.
+it leaves sources, launches, inputs and the outputs of the emulator as files, for machines with only a driver.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from benchmarks.gpu_check.networks import NAMES, example
 from bnncc.diagnostics import BnnccError
 from bnncc.ir.kernel import KernelProgram, XnorLayer
 from bnncc.ir.reference.program import run_program
+from bnncc.runtime.cuda import LaunchTime
+from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from tests.codegen.cuda.layer_groups import GROUPS
 from tests.cuda_programs import inputs_of
@@ -32,38 +35,33 @@ SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
 def check_layers(bench: Bench) -> Rows:
-    """Compare every layer group, at odd sizes and poisoned memory, with the reference."""
-    rows: Rows = []
-    for make in GROUPS:
-        rows += _compared(bench, make.__name__, make(), ODD_BATCHES)
-    return rows
+    """Compare every layer group in every tier, at odd sizes and poisoned memory, with the reference."""
+    return [row for make in GROUPS for row in _all_tiers(bench, make.__name__, make(), ODD_BATCHES)]
 
 
 def check_networks(bench: Bench) -> Rows:
     """Compare whole networks with the reference."""
-    rows: Rows = []
-    for name in NAMES:
-        rows += _compared(bench, name, example(name), (1, 9))
-    return rows
+    return [row for name in NAMES for row in _all_tiers(bench, name, example(name), (1, 9, 65))]
 
 
 def time_networks(bench: Bench) -> Rows:
-    """Time every launch of the networks by CUDA events, and whole runs by the clock."""
+    """Time every launch of the networks in every tier by CUDA events, and whole runs by the clock."""
     rows: Rows = []
-    for name in NAMES:
+    for name, tier in product(NAMES, bench.tiers):
         program = example(name)
-        executable = bench.load(program)
+        executable = bench.load(program, tier)
         for images in TIMED_BATCHES:
             inputs = inputs_of(program, images)
             executable.run(inputs)
             launches = executable.profile(inputs, repeats=30)
             for launch in launches:
-                rows.append(_timed_launch(program, name, images, launch.node, launch.seconds))
+                rows.append(_timed_launch(program, name, tier, images, launch))
             total = sum(launch.seconds for launch in launches)
             whole = statistics.median(_seconds(lambda: executable.run(inputs)) for _ in range(5))  # noqa: B023
             rows.append(
                 {
                     "network": name,
+                    "tier": tier.value,
                     "images": images,
                     "launch": "all",
                     "device_us": round(total * 1e6, 2),
@@ -98,7 +96,7 @@ def check_small(bench: Bench) -> Rows:
     rows: Rows = []
     for make in GROUPS:
         if make.__name__ in ("dense_stores", "conv_stores", "integer_conv", "signs_of_values"):
-            rows += _compared(bench, make.__name__, make(), (3,))
+            rows += _all_tiers(bench, make.__name__, make(), (3,))
     return rows
 
 
@@ -113,12 +111,20 @@ PARTS: dict[str, Part] = {
 """By name; ``small`` is part of ``layers`` and runs only when asked for."""
 
 
-def _compared(bench: Bench, name: str, program: KernelProgram, batches: tuple[int, ...]) -> Rows:
+def _all_tiers(bench: Bench, name: str, program: KernelProgram, batches: tuple[int, ...]) -> Rows:
+    """Return the comparison of ``program`` in every tier; once where it has no binary layer."""
+    has_choice = any(isinstance(node, XnorLayer) for node in program.graph.nodes)
+    tiers = bench.tiers if has_choice else bench.tiers[:1]
+    return [row for tier in tiers for row in _compared(bench, name, program, tier, batches)]
+
+
+def _compared(bench: Bench, name: str, program: KernelProgram, tier: Tier, batches: tuple[int, ...]) -> Rows:
     """Return one row a batch size: ok, or the outputs that differ."""
+    case = {"case": name, "tier": tier.value}
     try:
-        executable = bench.load(program, poison=POISON)
+        executable = bench.load(program, tier, poison=POISON)
     except BnnccError as error:
-        return [{"case": name, "images": 0, "result": f"FAILED: {error}"}]
+        return [{**case, "images": 0, "result": f"FAILED: {error}"}]
     rows: Rows = []
     for images in batches:
         inputs = inputs_of(program, images, seed=images)
@@ -126,32 +132,33 @@ def _compared(bench: Bench, name: str, program: KernelProgram, batches: tuple[in
         try:
             found = executable.run(inputs)
         except BnnccError as error:
-            rows.append({"case": name, "images": images, "result": f"FAILED: {error}"})
+            rows.append({**case, "images": images, "result": f"FAILED: {error}"})
             break  # after a fault the context is unusable
         wrong = [key for key, array in found.items() if not np.array_equal(array, expected[key])]
-        rows.append(
-            {"case": name, "images": images, "result": f"FAILED: {', '.join(wrong)}" if wrong else "ok"}
-        )
+        result = f"FAILED: {', '.join(wrong)}" if wrong else "ok"
+        rows.append({**case, "images": images, "result": result})
     else:
         executable.close()
     return rows
 
 
 def _timed_launch(
-    program: KernelProgram, name: str, images: int, node: str, seconds: float
+    program: KernelProgram, name: str, tier: Tier, images: int, timed: LaunchTime
 ) -> dict[str, Any]:
-    artifact = CudaTarget().emit(program)
-    launch = next(item for item in artifact.launches if item.node == node)
-    traffic = launch.traffic
+    artifact = CudaTarget(tier=tier).emit(program)
+    launch = next(item for item in artifact.all_launches if item.kernel == timed.kernel)
+    traffic, seconds = launch.traffic, timed.seconds
     moved = images * (traffic.read_bytes_per_image + traffic.written_bytes_per_image) + traffic.constant_bytes
     row: dict[str, Any] = {
         "network": name,
+        "tier": tier.value,
         "images": images,
-        "launch": node,
+        "launch": timed.node,
+        "kernel_tier": launch.tier,
         "device_us": round(seconds * 1e6, 2),
         "gb_per_s": round(moved / seconds / 1e9, 1),
     }
-    op = next(item for item in program.graph.nodes if item.result.name == node)
+    op = next(item for item in program.graph.nodes if item.result.name == timed.node)
     if isinstance(op, XnorLayer):
         height, width = op.window.output_size(*op.x.type.spatial)
         macs = images * op.outputs * height * width * op.fan_in_bits

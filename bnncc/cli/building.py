@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bnncc.cli.watch import Watcher
     from bnncc.codegen.package import Package
     from bnncc.driver import CompileOptions
+    from bnncc.targets.cuda.select import Tier
 
 TARGETS = ("cuda", "c")
 
@@ -35,6 +36,9 @@ Arch: TypeAlias = Annotated[
     str | None, typer.Option(metavar="LIST", help="sm_80,sm_90a: the GPUs to build for.")
 ]
 March: TypeAlias = Annotated[str, typer.Option(help="native, generic, x86-64-v3, ...: the CPU of the C.")]
+TierName: TypeAlias = Annotated[
+    str, typer.Option("--tier", metavar="TIER", help="auto, popc, bmma: how binary layers multiply on GPUs.")
+]
 EmitTo: TypeAlias = Annotated[
     Path | None, typer.Option("--emit", metavar="DIR", help="Write the generated files here, too.")
 ]
@@ -69,6 +73,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
     target: Target = "cuda,c",
     arch: Arch = None,
     march: March = "native",
+    tier: TierName = "auto",
     emit_to: EmitTo = None,
     seed: Seed = 0,
     print_after: PrintAfter = None,
@@ -93,6 +98,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
         targets=parse_list(target, TARGETS, "--target"),
         archs=None if arch is None else parse_list(arch, (), "--arch"),
         march=march,
+        tier=_tier(tier),
     )
     watcher = Watcher(
         print_after=print_after,
@@ -113,6 +119,13 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
     if emit_to is not None:
         _write_sources(package, emit_to)
     _report(package, path, options, as_json=as_json)
+
+
+def _tier(name: str) -> Tier:
+    from bnncc.targets.cuda.select import Tier
+
+    (word,) = parse_list(name, tuple(Tier), "--tier")[:1]
+    return Tier(word)
 
 
 def passes(*, as_json: Json = False) -> None:

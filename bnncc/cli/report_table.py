@@ -24,18 +24,23 @@ def _size(report: Mapping[str, Any]) -> Text:
 def _table(target: str, rows: list[dict[str, Any]]) -> Table:
     archs = sorted({arch for row in rows for arch in row.get("archs", {})})
     table = Table(title=target, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for title in ("layer", "kernel", "from", "result"):
+    has_tiers = any(row.get("chosen") for row in rows)
+    for title in ("layer", "kernel", "from", "result", *(("runs",) if has_tiers else ())):
         table.add_column(title, overflow="fold")
     table.add_column("constants", justify="right")
     for arch in archs:
         table.add_column(f"{arch}: regs, shared, spill", justify="right")
     for row in rows:
-        table.add_row(*map(str, _cells(row, archs)))
+        table.add_row(*map(str, _cells(row, archs, has_tiers=has_tiers)))
     return table
 
 
-def _cells(row: Mapping[str, Any], archs: list[str]) -> Iterator[str]:
-    yield from (row["layer"], row["op"], row["origin"], row["result"])
+def _cells(row: Mapping[str, Any], archs: list[str], *, has_tiers: bool) -> Iterator[str]:
+    tier = f" ({row['tier']})" if row.get("tier") else ""
+    yield from (row["layer"], f"{row['op']}{tier}", row["origin"], row["result"])
+    if has_tiers:
+        chosen: Mapping[str, Mapping[str, str]] = row["chosen"]
+        yield "; ".join(f"{arch} {choice['batches']}" for arch, choice in chosen.items()) or "always"
     yield f"{row['constant_bytes']:,}"
     for arch in archs:
         found = row["archs"].get(arch)

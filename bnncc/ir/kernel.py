@@ -46,6 +46,7 @@ class StorageForm:
         packing: of the weights of binary layers.
         integer_lanes: outputs side by side in the weights of integer layers.
         images_per_group: the batch is stored in whole groups of this many images.
+        has_weight_ones: whether binary layers carry the ones of their weights.
     """
 
     spatial: Layout
@@ -53,6 +54,7 @@ class StorageForm:
     packing: Packing
     integer_lanes: int
     images_per_group: int
+    has_weight_ones: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,8 @@ class StoreSigns:
 
     Shapes:
         limits: ``[classes, O']`` i32, ``O'`` being ``O`` rounded up to whole lanes and to 32; outputs past
-        ``O`` never fire. flips, flips_after_pool: ``[O' / 32]`` words, None where no channel is flipped.
+        ``O`` never fire; those of an `XnorLayer` lie in ``[-1, K]``. flips, flips_after_pool: ``[O' / 32]``
+        words, None where no channel is flipped.
     """
 
     limits: ConstRef
@@ -105,10 +108,13 @@ class XnorLayer(Node):
     """``mismatches[o, y, x] = sum over taps and vectors of popcount(weight ^ x)``, then ``store``.
 
     Pixels outside the image are 0 bits (signs -1); ``acc = fan_in_bits - 2 * mismatches`` with
-    ``fan_in_bits = C * taps``.
+    ``fan_in_bits = C * taps``. What counts common ones instead of mismatches needs the ones of both sides:
+    ``mismatches = ones(weight) + ones(x) - 2 * popcount(weight & x)``.
 
     Shapes:
         x: ``[C, H, W]`` or ``[C]`` sign, packed. weight: u32 as ``packing`` says.
+        weight_ones: ``[O']`` i32, the number of 1 bits of each output's weights, ``O'`` as for `StoreSigns`;
+        None where the target does not count ones.
         result: ``[O, H', W']`` or ``[O]``; packed for `StoreSigns`, else PLAIN.
     """
 
@@ -118,6 +124,7 @@ class XnorLayer(Node):
     window: Window
     outputs: int
     store: Store
+    weight_ones: ConstRef | None = None
 
     @property
     def fan_in_bits(self) -> int:

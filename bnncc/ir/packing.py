@@ -133,6 +133,16 @@ def weight_words(stored: Words, packing: Packing) -> Words:
     return np.ascontiguousarray(by_lane.transpose(0, 1, 3, 2)).view(np.uint32)
 
 
+def weight_ones(words: Words) -> npt.NDArray[np.int32]:
+    """Return the number of 1 bits of each output of packed weights, outputs past the last one included.
+
+    Shapes:
+        words: as of `pack_weights`. result: ``[O']``, rounded up to whole lanes and to 32.
+    """
+    ones = np.bitwise_count(words).sum(axis=(1, 3), dtype=np.int32).reshape(-1)
+    return np.concatenate([ones, np.zeros(-ones.size % 32, np.int32)])
+
+
 def weight_vectors(words: Words, shape: tuple[int, int, int, int], layout: Layout) -> Words:
     """Return packed weights by output, vector of channels and tap; the inverse order of `pack_weights`.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bnncc.diagnostics import InternalError
 from bnncc.ir import bit, kernel
 from bnncc.ir.graph import Output, digest_of, freeze
-from bnncc.ir.packing import pack_integer_weights, pack_weights, pack_words
+from bnncc.ir.packing import pack_integer_weights, pack_weights, pack_words, weight_ones
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from bnncc.ir.window import Window
 from bnncc.passes.rewrite import with_operands
@@ -128,6 +128,9 @@ class _Lowering:
         if node.x.type.elem is Elem.SIGN:
             packing = self.storage.packing
             packed = pack_weights(weight, packing, node.x.type.layout)
+            ones = None
+            if self.storage.has_weight_ones:
+                ones = self._add(f"{node.weight.name}.ones", Elem.I32, weight_ones(packed))
             return kernel.XnorLayer(
                 result=node.result,
                 span=node.span,
@@ -137,6 +140,7 @@ class _Lowering:
                 window=window,
                 outputs=outputs,
                 store=self._store(node.epilogue, outputs, packing.lanes, fan_in),
+                weight_ones=ones,
             )
         lanes = self.storage.integer_lanes
         return kernel.IntegerLayer(
@@ -185,7 +189,7 @@ class _Lowering:
         if fan_in_bits is None:
             limits, never = np.clip(stored, INT32_MIN, INT32_MAX), INT32_MAX
         else:
-            limits, never = (fan_in_bits - stored) // 2, -1
+            limits, never = np.clip((fan_in_bits - stored) // 2, -1, fan_in_bits), -1
         table = np.full((stored.shape[0], padded_outputs), never, np.int32)
         table[:, :outputs] = limits
         return table

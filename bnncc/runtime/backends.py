@@ -22,6 +22,7 @@ from bnncc.runtime.native import NATIVE, NativeExecutable, machine_named
 from bnncc.targets.c.artifact import CArtifact
 from bnncc.targets.c.forms import MACHINES
 from bnncc.targets.cuda.artifact import CudaArtifact
+from bnncc.targets.cuda.select import Tier
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import ARCHITECTURES, CudaCompiler, DeviceImage, compile_cuda
 from bnncc.toolchain.find_cuda import find_cuda_compiler
@@ -104,7 +105,7 @@ def open_backend(
         case Backend.CUDA:
             return _open_cuda(package, graph, trust=trust)
         case Backend.EMULATOR:
-            return _open_emulator(graph)
+            return _open_emulator(package, graph)
         case _:
             assert_never(backend)
 
@@ -119,9 +120,7 @@ def _open_c(package: Package, graph: NnGraph, *, trust: bool, threads: int | Non
     return NativeExecutable.load(artifact, program.blob(), compiler=compiler, threads=threads)
 
 
-def _open_library_inside(
-    package: Package, graph: NnGraph, *, trust: bool, threads: int | None
-) -> Executable:
+def _open_library_inside(package: Package, graph: NnGraph, *, trust: bool, threads: int | None) -> Executable:
     """Return the library of the package: it is code of whoever made the package."""
     info = package.manifest.target("c")
     march = "" if info is None else info.options.get("march", "")
@@ -169,7 +168,7 @@ class _OnDevice:
 def _open_cuda(package: Package, graph: NnGraph, *, trust: bool) -> Executable:
     session = CudaSession()
     try:
-        artifact, program = emit_cuda(lower_network(graph))
+        artifact, program = emit_cuda(lower_network(graph), _tier(package))
         images = _images_for(session.device.capability, artifact, package, trust=trust)
         return _OnDevice(session, session.load(artifact, program.blob(), images))
     except BaseException:
@@ -221,9 +220,18 @@ def _images_inside(package: Package) -> tuple[DeviceImage, ...]:
     )
 
 
-def _open_emulator(graph: NnGraph) -> Executable:
+def _tier(package: Package) -> Tier:
+    """Return the tier that the package was compiled with: its kernels are those of this tier."""
+    info = package.manifest.target("cuda")
+    name = Tier.AUTO.value if info is None else info.options.get("tier", Tier.AUTO.value)
+    if name not in tuple(Tier):
+        raise DataError(f"the package was compiled with tier '{name}', which this version does not know")
+    return Tier(name)
+
+
+def _open_emulator(package: Package, graph: NnGraph) -> Executable:
     # The emulator is a room of its own, of which no other backend needs anything.
     from bnncc.runtime.emulated import EmulatedExecutable
 
-    artifact, program = emit_cuda(lower_network(graph))
+    artifact, program = emit_cuda(lower_network(graph), _tier(package))
     return EmulatedExecutable.load(artifact, program.blob())

@@ -20,7 +20,9 @@ from bnncc.runtime.native import NATIVE, build_library, machine_named
 from bnncc.targets.c.artifact import CArtifact
 from bnncc.targets.c.forms import MACHINES, CMachine
 from bnncc.targets.c.target import CTarget
-from bnncc.targets.cuda.artifact import CudaArtifact
+from bnncc.targets.cuda.artifact import CudaArtifact, Launch
+from bnncc.targets.cuda.device import DEVICES
+from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import Lowered, Observe, ignore, lower_for
 from bnncc.toolchain.build_cache import BuildCache
@@ -55,9 +57,11 @@ def emit_c(graph: BitGraph, machine: CMachine, observe: Observe = ignore) -> tup
     return target.emit(lowered.program), lowered.program
 
 
-def emit_cuda(graph: BitGraph, observe: Observe = ignore) -> tuple[CudaArtifact, KernelProgram]:
-    """Return the CUDA of a lowered network, and the program it was made of."""
-    target = CudaTarget()
+def emit_cuda(
+    graph: BitGraph, tier: Tier = Tier.AUTO, observe: Observe = ignore
+) -> tuple[CudaArtifact, KernelProgram]:
+    """Return the CUDA of a lowered network, its binary layers in ``tier``, and the program it was made of."""
+    target = CudaTarget(tier=tier)
     lowered = lower_for(graph, target, observe)
     return target.emit(lowered.program), lowered.program
 
@@ -105,6 +109,7 @@ class CudaBuild:
     lowered: Lowered
     artifact: CudaArtifact
     archs: tuple[str, ...]
+    tier: Tier
 
     def build(self) -> Built:
         """Return the CUDA target's part; without a CUDA compiler it lacks PTX and cubins."""
@@ -119,7 +124,7 @@ class CudaBuild:
         return Built(
             info=TargetInfo(
                 name="cuda",
-                options={"arch": ",".join(self.archs)},
+                options={"arch": ",".join(self.archs), "tier": self.tier.value},
                 sources=tuple(sources),
                 binaries=tuple(binaries),
                 missing=tuple(missing),
@@ -130,9 +135,11 @@ class CudaBuild:
                 {
                     **_row(self.lowered.program, launch.node, launch.kernel, launch.origin),
                     "threads": launch.geometry.threads,
+                    "tier": launch.tier,
+                    "chosen": _chosen(self.artifact, launch, self.archs),
                     "archs": _resources(images, launch.kernel),
                 }
-                for launch in self.artifact.launches
+                for launch in self.artifact.all_launches
             ),
         )
 
@@ -156,16 +163,27 @@ def prepare_c(graph: BitGraph, march: str, observe: Observe = ignore) -> CBuild:
     return CBuild(lowered=lowered, artifact=target.emit(lowered.program), machine=machine, missing=missing)
 
 
-def prepare_cuda(graph: BitGraph, archs: tuple[str, ...] | None, observe: Observe = ignore) -> CudaBuild:
+def prepare_cuda(
+    graph: BitGraph,
+    archs: tuple[str, ...] | None,
+    tier: Tier = Tier.AUTO,
+    observe: Observe = ignore,
+) -> CudaBuild:
     """Return a lowered network as CUDA for the architectures ``archs`` (None: `DEFAULT_ARCHS`).
 
     Raises:
-        PlatformError: an architecture is unknown.
+        PlatformError: an architecture is unknown, or lacks the instructions of ``tier``.
     """
     wanted = tuple(dict.fromkeys(known_arch(arch) for arch in archs or DEFAULT_ARCHS))
-    target = CudaTarget()
+    without = [arch for arch in wanted if DEVICES[arch].b1_form is None]
+    if tier is Tier.BMMA and without:
+        raise PlatformError(
+            f"tier 'bmma' cannot be had on {', '.join(without)}: tensor cores multiply no single bits there. "
+            "Use --tier auto"
+        )
+    target = CudaTarget(tier=tier)
     lowered = lower_for(graph, target, observe)
-    return CudaBuild(lowered=lowered, artifact=target.emit(lowered.program), archs=wanted)
+    return CudaBuild(lowered=lowered, artifact=target.emit(lowered.program), archs=wanted, tier=tier)
 
 
 def library_entry(machine: CMachine) -> str:
@@ -202,6 +220,28 @@ def _resources(images: tuple[DeviceImage, ...], kernel: str) -> dict[str, dict[s
         for report in image.reports
         if report.kernel == kernel
     }
+
+
+def _chosen(artifact: CudaArtifact, launch: Launch, archs: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """Return for which batches ``launch`` runs and why, by architecture; nothing where there is no choice."""
+    uses = dict(artifact.tier_uses).get(launch.node, ())
+    is_variant = launch not in artifact.launches
+    found: dict[str, dict[str, str]] = {}
+    for use in uses:
+        if use.arch not in archs:
+            continue
+        if use.from_images is None:
+            batches = "never" if is_variant else "always"
+        elif is_variant:
+            batches = f"from {_images(use.from_images)}"
+        else:
+            batches = f"below {_images(use.from_images)}" if use.from_images > 1 else "never"
+        found[use.arch] = {"batches": batches, "reason": f"tensor cores: {use.reason}"}
+    return found
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _row(program: KernelProgram, value: str, kernel: str, origin: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from bnncc.runtime.addresses import (
     workspace_bytes,
 )
 from bnncc.targets.cuda.artifact import CudaArtifact, ImagesArgument, Launch
+from bnncc.targets.cuda.device import device_for
 from bnncc.toolchain.cuda_compiler import DeviceImage
 
 Array = npt.NDArray[Any]
@@ -105,7 +106,7 @@ class CudaSession:
         """
         image = choose_image(images, self.device.capability)
         with self.active("loading the network"):
-            return CudaExecutable(self, self._driver, artifact, blob, image.data, poison)
+            return CudaExecutable(self, self._driver, artifact, blob, image, poison)
 
     @contextmanager
     def active(self, doing: str) -> Iterator[None]:
@@ -166,12 +167,15 @@ class CudaExecutable:
         driver: Any,  # noqa: ANN401 - pycuda has no types
         artifact: CudaArtifact,
         blob: bytes,
-        image: bytes,
+        image: DeviceImage,
         poison: int | None,
     ) -> None:
         self._session, self._driver, self._artifact, self._poison = session, driver, artifact, poison
-        self._module = driver.module_from_buffer(image)
-        self._functions = {launch.kernel: self._function(launch) for launch in artifact.launches}
+        rates = device_for(image.arch, session.device.capability)
+        self._arch = None if rates is None else rates.arch
+        self._module = driver.module_from_buffer(image.data)
+        usable = artifact.launches_on(self._arch)
+        self._functions = {launch.kernel: self._function(launch) for launch in usable}
         self._blob = driver.mem_alloc(max(64, len(blob)))
         if blob:
             driver.memcpy_htod(self._blob, np.frombuffer(blob, np.uint8))
@@ -195,21 +199,22 @@ class CudaExecutable:
     def profile(self, inputs: Mapping[str, Any], repeats: int = 20) -> tuple[LaunchTime, ...]:
         """Return the median device time of every launch over ``repeats`` runs of one batch."""
         images = image_count(self._artifact, {name: _shape(array) for name, array in inputs.items()})
-        times: dict[str, list[float]] = {launch.node: [] for launch in self._artifact.launches}
+        launches = self._artifact.launches_for(self._arch, images)
+        times: dict[str, list[float]] = {launch.node: [] for launch in launches}
         with self._active(f"timing {images} images"):
             addresses = self._prepare(inputs, 0, images)
-            marks = [self._driver.Event() for _ in range(len(self._artifact.launches) + 1)]
+            marks = [self._driver.Event() for _ in range(len(launches) + 1)]
             for _ in range(repeats):
                 marks[0].record()
-                for launch, mark in zip(self._artifact.launches, marks[1:], strict=True):
+                for launch, mark in zip(launches, marks[1:], strict=True):
                     self._launch(launch, addresses)
                     mark.record()
                 marks[-1].synchronize()
-                for launch, before, after in zip(self._artifact.launches, marks, marks[1:], strict=False):
+                for launch, before, after in zip(launches, marks, marks[1:], strict=False):
                     times[launch.node].append(before.time_till(after) * 1e-3)
         return tuple(
             LaunchTime(node=launch.node, kernel=launch.kernel, seconds=median(times[launch.node]))
-            for launch in self._artifact.launches
+            for launch in launches
         )
 
     def close(self) -> None:
@@ -245,7 +250,7 @@ class CudaExecutable:
         }
         if images:
             addresses = self._prepare(inputs, start, images)
-            for launch in self._artifact.launches:
+            for launch in self._artifact.launches_for(self._arch, images):
                 self._launch(launch, addresses)
             for name, array in arrays.items():
                 self._driver.memcpy_dtoh(array, addresses.outside[name])

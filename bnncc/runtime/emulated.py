@@ -42,8 +42,11 @@ class EmulatedExecutable:
         blob: bytes,
         module: emulator.EmulatedModule,
         schedule: emulator.Schedule,
+        arch: str,
     ) -> None:
         self._artifact = artifact
+        # The launches that a device of this architecture would get.
+        self._arch = arch
         self._module = module
         self._memory = emulator.DeviceMemory()
         self._blob = self._memory.upload(np.frombuffer(blob or bytes(64), np.uint8))
@@ -83,9 +86,9 @@ class EmulatedExecutable:
             image.data.decode(),
             name=f"{artifact.name}.{arch}.ptx",
             cache=store,
-            origins={launch.kernel: launch.origin for launch in artifact.launches},
+            origins={launch.kernel: launch.origin for launch in artifact.all_launches},
         )
-        return cls(artifact, blob, module, schedule or emulator.Schedule.ascending())
+        return cls(artifact, blob, module, schedule or emulator.Schedule.ascending(), arch)
 
     def with_schedule(self, schedule: emulator.Schedule) -> EmulatedExecutable:
         """Return this executable, its launches from now on in the order of ``schedule``."""
@@ -139,7 +142,7 @@ class EmulatedExecutable:
             outside={name: buffer.address for name, buffer in outside.items()},
         )
         try:
-            for launch in self._artifact.launches:
+            for launch in self._artifact.launches_for(self._arch, images):
                 grid, block = launch.geometry.grid(images), launch.geometry.block
                 regions = self._regions(launch, addresses)
                 for region in regions:
@@ -181,7 +184,7 @@ def _blob_edges(artifact: CudaArtifact) -> tuple[int, ...]:
     """Return where the constants of the weights blob begin, and where the last one ends."""
     starts = {
         argument.offset_bytes
-        for launch in artifact.launches
+        for launch in artifact.all_launches
         for argument in launch.arguments
         if isinstance(argument, ConstantArgument)
     }

@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bnncc.ir import kernel
-from bnncc.ir.packing import load_vectors, unpack_words, vectors_per_pixel, weight_vectors, weight_words
+from bnncc.ir.packing import (
+    load_vectors,
+    unpack_words,
+    vectors_per_pixel,
+    weight_ones,
+    weight_vectors,
+    weight_words,
+)
 from bnncc.ir.types import ConstRef
 from bnncc.ir.window import Border, Window
 
@@ -47,6 +54,14 @@ def xnor_mismatches(node: kernel.XnorLayer, x_bytes: Array, weight: Array, image
                 differ = seen[:, None, word] ^ flat_taps[None, :, word, i, j, None, None]
                 total += np.bitwise_count(differ)
     return total
+
+
+def ones_are_counted(node: kernel.XnorLayer, constants: Constants) -> bool:
+    """Return whether the ones that ``node`` carries are those of its weights."""
+    if node.weight_ones is None:
+        return True
+    found = weight_ones(weight_words(constants.array(node.weight), node.packing))
+    return np.array_equal(constants.array(node.weight_ones), found)
 
 
 def integer_sums(node: kernel.IntegerLayer, x: Int64, weight: Array) -> Int64:

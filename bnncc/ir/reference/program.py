@@ -111,6 +111,7 @@ class _Machine:
         self._bytes(node.result)[:] = POISON
         match node:
             case kernel.XnorLayer():
+                assert layer.ones_are_counted(node, self.constants), f"{node.result.name}: wrong ones"
                 x = self._bytes(node.x)[: self._used_bytes(node.x)]
                 sums = layer.xnor_mismatches(node, x, self.constants.array(node.weight), self.images)
                 self._store(node.result, layer.apply_store(node, sums, self.constants))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bnncc.ir.window import Window
+from bnncc.targets.cuda.cut import Cut
 from bnncc.targets.cuda.launch import Tile
 from bnncc.targets.cuda.store import StoreArgs
 
@@ -79,8 +80,7 @@ class XnorConvArgs(WindowArgs):
     @property
     def x_index(self) -> str:
         """Return the place of a vector in its image, in C."""
-        index = "(in_plane * H + in_y) * W + in_x"
-        return index if self.x_step == 1 else f"({index}) * {self.x_step}"
+        return _x_index(self.x_step)
 
     @property
     def threads(self) -> int:
@@ -113,6 +113,48 @@ class XnorDenseArgs:
     x_step: int
     x_image_step: int
     store: StoreArgs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BmmaDenseArgs:
+    """A binary dense layer on tensor cores: images are the rows of the product, outputs its columns."""
+
+    template: ClassVar[str] = "cuda/bmma_dense.cu.j2"
+    comment: str
+    name: str
+    parameters: str
+    vectors: int
+    steps: int
+    groups: int
+    stored_outputs: int
+    x_layout: str
+    x_step: int
+    cut: Cut
+    lane_word: str
+    store: StoreArgs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BmmaConvArgs(WindowArgs):
+    """A binary convolution on tensor cores: the pixels of a tile are the rows of the product."""
+
+    template: ClassVar[str] = "cuda/bmma_conv.cu.j2"
+    tables: str
+    planes: int
+    groups: int
+    stored_groups: int
+    tile: Tile
+    cut: Cut
+    staged_planes: int
+    x_layout: str
+    x_step: int
+    lane_word: str
+    store: StoreArgs
+
+    @property
+    def x_index(self) -> str:
+        """Return the place of a vector in its image, in C."""
+        return _x_index(self.x_step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,3 +296,8 @@ class ModelArgs:
     plan: tuple[str, ...]
     runtime_header: str
     kernels: tuple[str, ...]
+
+
+def _x_index(step: int) -> str:
+    index = "(in_plane * H + in_y) * W + in_x"
+    return index if step == 1 else f"({index}) * {step}"

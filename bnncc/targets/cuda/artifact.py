@@ -54,6 +54,7 @@ class Launch:
         arguments: in the order of the kernel's parameters.
         geometry: grid and block.
         traffic: bytes moved.
+        tier: how it multiplies; empty where it multiplies nothing.
     """
 
     kernel: str
@@ -62,6 +63,37 @@ class Launch:
     arguments: tuple[Argument, ...]
     geometry: LaunchGeometry
     traffic: Traffic
+    tier: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierUse:
+    """When a tensor-core kernel runs on one architecture.
+
+    Args:
+        arch: the architecture.
+        from_images: the smallest batch it takes; None: it is never better there.
+        reason: for the report.
+    """
+
+    arch: str
+    from_images: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A second kernel of a node, which replaces its launch on some architectures from some batch size on."""
+
+    launch: Launch
+    uses: tuple[TierUse, ...]
+
+    def takes(self, arch: str, images: int) -> bool:
+        """Return whether it runs a batch of ``images`` on ``arch``."""
+        return any(
+            use.arch == arch and use.from_images is not None and use.from_images <= images
+            for use in self.uses
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +103,9 @@ class CudaArtifact:
     Args:
         name: of the network.
         files: the generated source, one file.
-        launches: in order.
+        launches: in order; they run on every architecture that their kernels are compiled for.
+        variants: what runs instead where it is faster.
+        tier_uses: of each binary layer, by the name of its value: who takes which tier, and why.
         inputs: values the caller gives.
         outputs: values the caller gets, under his names.
         buffers: where every value lies.
@@ -89,6 +123,30 @@ class CudaArtifact:
     images_per_group: int
     workspace_bytes_per_image: int
     blob_bytes: int
+    variants: tuple[Variant, ...] = ()
+    tier_uses: tuple[tuple[str, tuple[TierUse, ...]], ...] = ()
+
+    @property
+    def all_launches(self) -> tuple[Launch, ...]:
+        """Return every launch there is, those of variants last."""
+        return (*self.launches, *(variant.launch for variant in self.variants))
+
+    def launches_on(self, arch: str | None) -> tuple[Launch, ...]:
+        """Return every launch that some batch needs on ``arch``; other kernels may not be compiled."""
+        used = (v.launch for v in self.variants if any(u.arch == arch and u.from_images for u in v.uses))
+        return (*self.launches, *used)
+
+    def launches_for(self, arch: str | None, images: int) -> tuple[Launch, ...]:
+        """Return the launches that run a batch of ``images``, in order.
+
+        Args:
+            arch: whose rates count (see `bnncc.targets.cuda.device.device_for`); None: nothing is known.
+            images: of the batch.
+        """
+        if arch is None:
+            return self.launches
+        taken = {item.launch.node: item.launch for item in self.variants if item.takes(arch, images)}
+        return tuple(taken.get(launch.node, launch) for launch in self.launches)
 
     @property
     def source(self) -> SourceFile:

@@ -40,13 +40,15 @@ def origin_text(node: Node) -> str:
 
 
 def traffic_of(program: kernel.KernelProgram, node: Node) -> Traffic:
-    """Return the bytes that the kernel of ``node`` has to move."""
+    """Return the bytes that the kernel of ``node`` has to move; the ones of weights need not be."""
+    ones = node.weight_ones if isinstance(node, kernel.XnorLayer) else None
+    constants = (ref for ref in dict.fromkeys(const_refs(node)) if ref != ones)
     return Traffic(
         read_bytes_per_image=sum(
             program.buffer(value).bytes_per_image for value in dict.fromkeys(operands(node))
         ),
         written_bytes_per_image=program.buffer(node.result).bytes_per_image,
-        constant_bytes=sum(program.slice(ref).size_bytes for ref in dict.fromkeys(const_refs(node))),
+        constant_bytes=sum(program.slice(ref).size_bytes for ref in constants),
     )
 
 

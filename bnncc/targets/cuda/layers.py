@@ -8,6 +8,7 @@ from bnncc.codegen.ctext import c_float
 from bnncc.ir.kernel import FloatLayer, IntegerLayer, KernelOp, KernelProgram, StoreSigns, XnorLayer
 from bnncc.ir.types import Elem
 from bnncc.targets.cuda import args, describe, launch
+from bnncc.targets.cuda.cost import Work
 from bnncc.targets.cuda.plan import (
     C_TYPES,
     IMAGES,
@@ -34,7 +35,7 @@ def xnor_plan(program: KernelProgram, node: XnorLayer, name: str) -> KernelPlan:
         constant("weight", "uint4", program, node.weight),
         *store_parameters(program, node),
     )
-    if _is_row_layer(node):
+    if is_row_layer(node):
         return _xnor_dense(program, node, name, (*parameters, IMAGES))
     return _xnor_conv(program, node, name, parameters)
 
@@ -56,7 +57,10 @@ def _xnor_dense(
         x_image_step=form.image_step,
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, geometry)
+    words = form.vectors * 4 * 32
+    l2_bytes = (launch.ROW_IMAGES + 32) * form.vectors * 16
+    work = Work(popcounts=launch.ROW_IMAGES * words, single_popcounts=words, l2_bytes=l2_bytes)
+    return KernelPlan(template_args, parameters, geometry, "popc", work)
 
 
 def _xnor_conv(
@@ -65,7 +69,7 @@ def _xnor_conv(
     form = packed_form(node.x.type)
     height, width = node.x.type.spatial
     planes = ceil_div(node.x.type.channels, PLANE_BITS)
-    tile = launch.choose_tile(_problem(node), bytes_per_patch_pixel=16)
+    tile = launch.choose_tile(tile_problem(node), bytes_per_patch_pixel=16)
     staged = launch.staged_planes(tile, planes)
     words_bytes = tile.pixel_slots * 4 if isinstance(node.store, StoreSigns) else 0
     shared = staged * tile.patch_pixels * 16 + words_bytes
@@ -86,7 +90,11 @@ def _xnor_conv(
         x_step=form.vector_step,
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, geometry)
+    vectors = planes * node.window.taps
+    popcounts = tile.pixel_slots * vectors * 4 * 32
+    l2_bytes = (planes * tile.patch_pixels + vectors * 32) * 16
+    work = Work(popcounts=popcounts, single_popcounts=popcounts, l2_bytes=l2_bytes)
+    return KernelPlan(template_args, parameters, geometry, "popc", work)
 
 
 def integer_plan(program: KernelProgram, node: IntegerLayer, name: str) -> KernelPlan:
@@ -97,7 +105,7 @@ def integer_plan(program: KernelProgram, node: IntegerLayer, name: str) -> Kerne
         constant("weight", "int", program, node.weight),
         *store_parameters(program, node),
     )
-    if _is_row_layer(node):
+    if is_row_layer(node):
         return _integer_dense(program, node, name, (*parameters, IMAGES))
     return _integer_conv(program, node, name, parameters)
 
@@ -121,7 +129,7 @@ def _integer_dense(
         dot4=_DOT4[node.x.type.elem],
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, geometry)
+    return KernelPlan(template_args, parameters, geometry, "dp4a")
 
 
 def _integer_conv(
@@ -130,7 +138,7 @@ def _integer_conv(
     height, width = node.x.type.spatial
     quads = ceil_div(node.fan_in, 4)
     staged = launch.staged_quads(quads)
-    tile = launch.choose_tile(_problem(node), bytes_per_patch_pixel=0)
+    tile = launch.choose_tile(tile_problem(node), bytes_per_patch_pixel=0)
     words_bytes = tile.pixel_slots * 4 if isinstance(node.store, StoreSigns) else 0
     shared = tile.warps * tile.pixels_per_thread * staged * 4 + words_bytes
     geometry = launch.tile_geometry(tile, stored_groups(node), shared)
@@ -151,7 +159,7 @@ def _integer_conv(
         dot4=_DOT4[node.x.type.elem],
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, geometry)
+    return KernelPlan(template_args, parameters, geometry, "dp4a")
 
 
 def float_plan(program: KernelProgram, node: FloatLayer, name: str) -> KernelPlan:
@@ -193,13 +201,14 @@ def float_plan(program: KernelProgram, node: FloatLayer, name: str) -> KernelPla
     return KernelPlan(template_args, parameters, geometry)
 
 
-def _is_row_layer(node: XnorLayer | IntegerLayer) -> bool:
+def is_row_layer(node: XnorLayer | IntegerLayer) -> bool:
     """Return whether the layer is one dense product an image."""
     has_pool = isinstance(node.store, StoreSigns) and node.store.pool is not None
     return describe.is_dense(node.window, node.x.type) and not has_pool
 
 
-def _problem(node: XnorLayer | IntegerLayer) -> launch.TileProblem:
+def tile_problem(node: XnorLayer | IntegerLayer) -> launch.TileProblem:
+    """Return what the tiles of a layer have to cover."""
     return launch.TileProblem(
         window=node.window,
         pool=node.store.pool if isinstance(node.store, StoreSigns) else None,

@@ -10,6 +10,7 @@ from bnncc.codegen.render import TemplateArgs
 from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.types import ConstRef, Elem, Layout, TensorType, Value
 from bnncc.targets.cuda.artifact import Argument, ConstantArgument, ImagesArgument, ValueArgument
+from bnncc.targets.cuda.cost import Work
 from bnncc.targets.cuda.launch import LaunchGeometry
 
 PLANE_BITS: Final = 128
@@ -36,11 +37,13 @@ IMAGES: Final = Parameter("int images", ImagesArgument())
 
 @dataclass(frozen=True, slots=True)
 class KernelPlan:
-    """A kernel before it is text."""
+    """A kernel before it is text; ``work`` is what the cost model compares, for binary layers only."""
 
     args: TemplateArgs
     parameters: tuple[Parameter, ...]
     geometry: LaunchGeometry
+    tier: str = ""
+    work: Work | None = None
 
 
 @dataclass(frozen=True, slots=True)

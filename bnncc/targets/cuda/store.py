@@ -120,12 +120,14 @@ def store_args(layer: XnorLayer | IntegerLayer) -> StoreArgs:
     )
 
 
-def store_parameters(program: KernelProgram, layer: XnorLayer | IntegerLayer) -> tuple[Parameter, ...]:
+def store_parameters(
+    program: KernelProgram, layer: XnorLayer | IntegerLayer, limit_type: str = "int"
+) -> tuple[Parameter, ...]:
     """Return the kernel's parameters that belong to its store, the result last."""
     store = layer.store
     match store:
         case StoreSigns(limits=limits, flips=flips, flips_after_pool=after):
-            found = [constant("limits", "int", program, limits)]
+            found = [constant("limits", limit_type, program, limits)]
             if flips is not None:
                 found.append(constant("flips", "unsigned", program, flips))
             if after is not None:

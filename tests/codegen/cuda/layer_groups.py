@@ -260,7 +260,7 @@ def _affine_sums(b: Bits, x: Value) -> Value:
     return b.add("affine_sums", bit.BorderAffine, tensor, x=x, multiply=-2, table=table, border=border)
 
 
-GROUPS = (
+BINARY_GROUPS = (
     dense_channels,
     dense_stores,
     dense_chain,
@@ -269,6 +269,9 @@ GROUPS = (
     conv_pools,
     conv_stores,
     conv_large,
+)
+GROUPS = (
+    *BINARY_GROUPS,
     integer_dense,
     integer_conv,
     float_layers,

@@ -9,6 +9,8 @@ import pytest
 from bnncc.frontend.load import load_network
 from bnncc.passes.bind_weights import BindWeights
 from bnncc.passes.pipeline import lower_network
+from bnncc.targets.cuda.device import DEVICES
+from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import lower_for
 from bnncc.toolchain.cuda_compiler import ARCHITECTURES
@@ -16,6 +18,7 @@ from bnncc.toolchain.nvcc import find_nvcc
 from bnncc.toolchain.nvrtc import find_nvrtc
 from bnncc.weights import random_weights
 from tests.codegen.cuda.layer_groups import (
+    BINARY_GROUPS,
     GROUPS,
     conv_pools,
     conv_stores,
@@ -51,14 +54,19 @@ def assert_nothing_in_local_memory(image):
 def test_architectures(compiler, arch, make):
     source = CudaTarget().emit(make()).source.text
     image = compiler.compile(source, arch, "cubin")
-    assert {report.kernel for report in image.reports} == {
-        launch.kernel for launch in CudaTarget().emit(make()).launches
-    }
-
-
-@pytest.mark.parametrize("make", GROUPS, ids=lambda make: make.__name__)
-def test_shared_memory_is_what_the_launch_says(make):
     artifact = CudaTarget().emit(make())
+    has_bmma = DEVICES[arch].b1_form is not None
+    launches = artifact.all_launches if has_bmma else artifact.launches
+    assert {report.kernel for report in image.reports} == {launch.kernel for launch in launches}
+
+
+@pytest.mark.parametrize(
+    ("make", "tier"),
+    [*((make, Tier.POPC) for make in GROUPS), *((make, Tier.BMMA) for make in BINARY_GROUPS)],
+    ids=lambda item: item.value if isinstance(item, Tier) else item.__name__,
+)
+def test_shared_memory_is_what_the_launch_says(make, tier):
+    artifact = CudaTarget(tier=tier).emit(make())
     (first, *_) = reversed(compilers()) or pytest.skip("no CUDA compiler")
     reports = {
         report.kernel: report for report in first.compile(artifact.source.text, "sm_80", "cubin").reports
@@ -75,11 +83,11 @@ def test_examples_stay_in_registers(name):
     bound = BindWeights(weights=random_weights(graph, 0).arrays).run(graph)
     artifact = CudaTarget().emit(lower_for(lower_network(bound), CudaTarget()).program)
     (first, *_) = reversed(compilers()) or pytest.skip("no CUDA compiler")
-    for arch in ("sm_75", "sm_86", "sm_90a", "sm_120"):
+    for arch in ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_120"):
         assert_nothing_in_local_memory(first.compile(artifact.source.text, arch, "cubin"))
 
 
 def test_layers_stay_in_registers(compiler):
     for make in (dense_stores, conv_pools):
-        source = CudaTarget().emit(make()).source.text
+        source = CudaTarget(tier=Tier.AUTO).emit(make()).source.text
         assert_nothing_in_local_memory(compiler.compile(source, "sm_90a", "cubin"))

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.gpu_check.networks import example
 from bnncc.diagnostics import PlatformError
 from bnncc.ir.kernel import IntegerLayer, XnorLayer
+from bnncc.targets.cuda.device import DEVICES
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import compile_cuda
@@ -14,17 +15,22 @@ from bnncc.toolchain.find_cuda import find_cuda_compiler
 from bnncc.toolchain.sass import disassemble
 
 
+def machine_code(artifact, arch):
+    try:
+        compiler = find_cuda_compiler("nvrtc")
+        cubin = compile_cuda(compiler, artifact.source.text, arch, "cubin", cache=BuildCache.default())
+        return {code.kernel: code for code in disassemble(cubin.data)}
+    except PlatformError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize("arch", ["sm_75", "sm_86", "sm_90a", "sm_100a", "sm_120"])
 @pytest.mark.parametrize("name", ["cifar10_convnet", "mnist_mlp"])
 def test_examples(name, arch):
     program = example(name)
     artifact = CudaTarget().emit(program)
-    try:
-        compiler = find_cuda_compiler("nvrtc")
-        cubin = compile_cuda(compiler, artifact.source.text, arch, "cubin", cache=BuildCache.default())
-        codes = {code.kernel: code for code in disassemble(cubin.data)}
-    except PlatformError as error:
-        pytest.skip(str(error))
+    codes = machine_code(artifact, arch)
+    assert DEVICES[arch].b1_form is not None or not any(code.count("BMMA") for code in codes.values())
     for launch, node in zip(artifact.launches, program.graph.nodes, strict=True):
         code = codes[launch.kernel]
         assert code.count("LDL") == code.count("STL") == 0, launch.kernel
@@ -37,6 +43,26 @@ def test_examples(name, arch):
         if isinstance(node, IntegerLayer):
             assert any(item.startswith("IDP.4A.U8.S8") for item in names), launch.kernel
             assert any(item.startswith("LDS") and ".128" in item for item in names), launch.kernel
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90a"])
+@pytest.mark.parametrize("name", ["cifar10_convnet", "mnist_mlp", "mnist_convnet", "digits"])
+def test_tensor_cores(name, arch):
+    artifact = CudaTarget().emit(example(name))
+    codes = machine_code(artifact, arch)
+    shape = "BMMA.88128" if arch == "sm_75" else "BMMA.168256"
+    wanted = f"{shape}.{DEVICES[arch].b1_form.name}.POPC"
+    assert artifact.variants
+    for launch in (variant.launch for variant in artifact.variants):
+        code = codes[launch.kernel]
+        names = code.instructions
+        assert code.callees == (), launch.kernel
+        assert code.count("LDL") == code.count("STL") == 0, launch.kernel
+        assert {item for item in names if "MMA" in item} == {wanted}, launch.kernel
+        assert code.count("POPC") == 0, "ones of rows are counted by the tensor cores"
+        assert "LDSM.16.M88.4" in names, launch.kernel
+        has_copies = any(item.startswith("LDGSTS.E.BYPASS.128") for item in names)
+        assert has_copies == (arch != "sm_75"), launch.kernel
 
 
 EMULATED = """

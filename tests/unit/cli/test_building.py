@@ -93,6 +93,37 @@ def test_unknown_machines_are_named(bnncc, arguments) -> None:
     assert arguments[-1] in result.err
 
 
+def test_tiers(bnncc) -> None:
+    result = bnncc("compile", "tiny.bnn", "--target", "cuda", "--arch", "sm_80,sm_120", "--json")
+    rows = json.loads(result.out)["targets"]["cuda"]
+    both = [row for row in rows if row["tier"] in {"popc", "bmma"}]
+    assert {row["tier"] for row in both} == {"popc", "bmma"}
+    for row in both:
+        is_popc = row["tier"] == "popc"
+        assert row["chosen"]["sm_120"]["batches"] == ("always" if is_popc else "never")
+        assert "no single-bit products" in row["chosen"]["sm_120"]["reason"]
+        assert row["chosen"]["sm_80"]["batches"].startswith("below " if is_popc else "from ")
+        assert "popc at 4096 images" in row["chosen"]["sm_80"]["reason"]
+    table = bnncc("compile", "tiny.bnn", "--target", "cuda", "--arch", "sm_80").err
+    assert "runs" in table
+    assert "(bmma)" in table
+
+
+def test_a_tier_is_kept(bnncc) -> None:
+    arguments = ("--target", "cuda", "--arch", "sm_80", "--tier", "popc", "-o", "popc.bnnpkg")
+    assert bnncc("compile", "tiny.bnn", *arguments).code == 0
+    package = Package.load("popc.bnnpkg")
+    assert package.manifest.target("cuda").options["tier"] == "popc"
+    assert "bmma" not in package.text("src/model.cu")
+
+
+def test_tiers_that_cannot_be_had(bnncc) -> None:
+    result = bnncc("compile", "tiny.bnn", "--target", "cuda", "--arch", "sm_120", "--tier", "bmma")
+    assert result.code == 4
+    assert "sm_120" in result.err
+    assert bnncc("compile", "tiny.bnn", "--tier", "fast").code == 2
+
+
 def test_stop_and_print(bnncc, folder) -> None:
     result = bnncc(
         "compile", "tiny.bnn", "--stop-after", "fold-batch-norm", "--print-ir-after", "lower-to-bits"

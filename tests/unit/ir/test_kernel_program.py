@@ -41,6 +41,7 @@ GPU = kernel.StorageForm(
     packing=kernel.Packing(lanes=32, vector_bits=128),
     integer_lanes=32,
     images_per_group=8,
+    has_weight_ones=True,
 )
 FORMS = {"portable": PORTABLE, "vector": VECTOR, "by_byte": BY_BYTE, "gpu": GPU}
 
