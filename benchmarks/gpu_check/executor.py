@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -155,9 +155,7 @@ class _Driver:
         """Call ``name``; what the driver refuses becomes a ``PlatformError``."""
         status = getattr(self.library, name)(*arguments)
         if status:
-            text = ctypes.c_char_p()
-            self.library.cuGetErrorName(status, ctypes.byref(text))
-            raise PlatformError(f"{name}: {(text.value or b'?').decode()}")
+            raise PlatformError(f"{name} gives CUDA error {status}")
 
     def module(self, image: bytes) -> ctypes.c_void_p:
         """Return ``image`` loaded into the current context."""
@@ -215,8 +213,22 @@ class _Driver:
         shape = (x, y, z, step.block, 1, 1, step.shared_bytes)
         if is_cooperative:
             self.call("cuLaunchCooperativeKernel", function, *shape, None, pointers)
-        else:
-            self.call("cuLaunchKernel", function, *shape, None, pointers, None)
+            return
+        packed = _packed(values)
+        length = ctypes.c_size_t(len(packed))
+        begin, count, end = 1, 2, None  # CU_LAUNCH_PARAM_BUFFER_POINTER, _SIZE, _END
+        held = ctypes.create_string_buffer(packed, len(packed))
+        extra = (ctypes.c_void_p * 5)(begin, ctypes.addressof(held), count, ctypes.addressof(length), end)
+        self.call("cuLaunchKernel", function, *shape, None, None, extra)
+
+
+def _packed(values: Sequence[ctypes.c_uint64 | ctypes.c_int32]) -> bytes:
+    """Return the parameters as they lie in memory: each at a multiple of its size."""
+    packed = b""
+    for value in values:
+        size = ctypes.sizeof(value)
+        packed += bytes(-len(packed) % size) + bytes(value)
+    return packed
 
 
 def _size(length: int) -> ctypes.c_size_t:

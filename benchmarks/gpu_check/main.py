@@ -17,7 +17,7 @@ from bnncc.runtime.cuda import CudaSession
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 
 RESULTS = Path(__file__).parents[1] / "results"
-DEFAULT_PARTS = ("layers", "networks", "timing", "sanitizer")
+DEFAULT_PARTS = ("layers", "networks", "rates", "timing", "sanitizer")
 EXIT_GOOD, EXIT_DIFFERENT, EXIT_PLATFORM = 0, 3, 4
 
 

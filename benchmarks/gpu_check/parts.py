@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.gpu_check.device import POISON, Bench
 from benchmarks.gpu_check.executor import check_executor
 from benchmarks.gpu_check.networks import NAMES, example
+from benchmarks.gpu_check.rates import measure_rates
 from bnncc.diagnostics import BnnccError
 from bnncc.ir.kernel import KernelProgram, XnorLayer
 from bnncc.ir.reference.program import run_program
@@ -107,6 +108,7 @@ PARTS: dict[str, Part] = {
     "sanitizer": run_sanitizer,
     "small": check_small,
     "executor": check_executor,
+    "rates": measure_rates,
 }
 """By name; ``small`` is part of ``layers`` and runs only when asked for."""
 

@@ -29,7 +29,7 @@ Arithmetic is bit-exact; instructions whose result is an approximation are refus
 and so is everything else that is not understood (``PtxError``, with the line).
 """
 
-from bnncc.emulator.device_memory import Buffer, DeviceMemory, Pointer
+from bnncc.emulator.device_memory import BASE_ADDRESS, Buffer, DeviceMemory, Pointer
 from bnncc.emulator.faults import EmulatorFault, FaultKind, Finding, Place
 from bnncc.emulator.launch import Argument, DeviceLimits, LaunchOptions, LaunchReport, Region, Schedule
 from bnncc.emulator.module import EmulatedModule, load
@@ -37,6 +37,7 @@ from bnncc.emulator.ptx.model import Location, PtxError
 from bnncc.emulator.signature import KernelSignature, Parameter
 
 __all__ = [
+    "BASE_ADDRESS",
     "Argument",
     "Buffer",
     "DeviceLimits",

@@ -104,11 +104,15 @@ class FakeDriver:
                 return self.memory.bytes_at(buffer.offset + address - start, size_bytes)
         return None
 
+    def _note_written(self, address: int, size_bytes: int) -> None:
+        self.memory.note_written(address - emulator.BASE_ADDRESS, size_bytes)
+
     def _to_device(self, address: int, source: int, size_bytes: int) -> int:
         view = self._view(address, size_bytes)
         if view is None:
             return INVALID_VALUE
         view[:] = np.frombuffer(ctypes.string_at(source, size_bytes), np.uint8)
+        self._note_written(address, size_bytes)
         return SUCCESS
 
     def _to_host(self, target: int, address: int, size_bytes: int) -> int:
@@ -123,6 +127,7 @@ class FakeDriver:
         if view is None:
             return INVALID_VALUE
         view.view(np.dtype(f"u{width}"))[:] = value
+        self._note_written(address, width * count)
         return SUCCESS
 
     def _load(self, image: int, module: Any) -> int:

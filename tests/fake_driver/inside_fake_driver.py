@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.gpu_check import device, parts
+from benchmarks.gpu_check import device, executor, parts
 from benchmarks.gpu_check import main as gpu_check
 from bnncc.diagnostics import DataError, PlatformError
 from bnncc.ir.reference.program import run_program
@@ -233,6 +233,7 @@ def checked(fake, monkeypatch):
         return ptx if kind == "ptx" else cubin
 
     monkeypatch.setattr(device, "compile_cuda", compile_both)
+    monkeypatch.setattr(executor, "compile_cuda", compile_both)
     monkeypatch.setattr(parts, "NAMES", ("digits",))
     monkeypatch.setattr(parts, "TIMED_BATCHES", (1,))
     yield gpu_check.main
@@ -246,6 +247,20 @@ def test_gpu_check_compares_times_and_writes(checked, tmp_path):
     assert {row["result"] for row in report["parts"]["small"]} == {"ok"}
     assert {row["launch"] for row in report["parts"]["timing"]} >= {"all"}
     assert "Everything that was compared is equal" in (tmp_path / "gpu_check.md").read_text()
+
+
+def test_gpu_check_runs_the_kernels_of_the_executor(checked, monkeypatch, tmp_path):
+    few = [
+        case
+        for case in executor.cases()
+        if case.source == "hopper" or case.name in ("pool", "layers", "mma_pitch")
+    ]
+    monkeypatch.setattr(executor, "cases", lambda: few)
+    assert checked(["--parts", "executor", "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "gpu_check.json").read_text())["parts"]["executor"]
+    results = {row["case"]: row["result"] for row in rows}
+    assert [results[name] for name in ("pool", "layers", "mma_pitch")] == ["ok"] * 3
+    assert results["wgmma_wait"] == "not run: it needs sm_90a"
 
 
 def test_gpu_check_says_what_is_wrong(checked, fake, tmp_path):
