@@ -18,7 +18,8 @@ template <class T> EMU_INLINE void store(char *to, T value) { memcpy(to, &value,
 #define EMU_ACQUIRE(t, at, is_fenced) do { if (EMU_UNLIKELY(emu_has_fences | (is_fenced))) emu_acquire(t, (u64)(at), is_fenced); } while (0)
 #define EMU_RELEASE(t, at, is_fenced) do { if (EMU_UNLIKELY(emu_has_fences | (is_fenced))) emu_release(t, (u64)(at), is_fenced, 0); } while (0)
 
-enum Strength : u32 { ACCESS_PLAIN = 0, ACCESS_STRONG = RECORD_ATOMIC };
+// ld.global.nc promises that nobody writes: it is checked against writes before it, but leaves no trace for later ones.
+enum Strength : u32 { ACCESS_PLAIN = 0, ACCESS_CONSTANT = 1, ACCESS_STRONG = RECORD_ATOMIC };
 enum Access : u32 { ACCESS_READ = 0, ACCESS_WRITE = 1, ACCESS_UPDATE = 2 };  // an update is progress only if it changes the value
 
 template <u32 N> EMU_INLINE void check_window(Thread *t, u32 offset, u32 limit, const char *space, u32 line) {

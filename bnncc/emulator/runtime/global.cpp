@@ -4,13 +4,20 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unordered_map>
+#include "emu_memory.h"
 #include "scheduler.h"
 
 u32 emu_has_fences;
 
 // A record is the stamp of the block << 32 | the record of the thread; stamps of earlier launches are smaller.
-static u64 *written, *read_first, *read_last;
-static u32 *write_line;
+struct Cell {
+  u64 read_first, read_last;
+  u32 write_line;
+};
+static u64 *written;  // apart: all that reads of constant memory look at
+static Cell *cells;
+static u32 shift;       // of a byte's number to that of its cell
+static u64 oldest;      // the smallest record of this launch
 static u64 arena, arena_bytes;
 static u8 *valid;  // one bit for each byte
 static void *shadow;
@@ -26,16 +33,14 @@ static std::unordered_map<u64, Flag> *flags = new std::unordered_map<u64, Flag>;
 
 static bool map_cells() {
   if (shadow) munmap(shadow, shadow_bytes);
-  shadow_bytes = arena_bytes * (3 * sizeof(u64) + sizeof(u32)) + 4 * 4096;
+  shadow_bytes = arena_bytes * (sizeof(u64) + sizeof(Cell)) + 4096;
   shadow = mmap(nullptr, shadow_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (shadow == MAP_FAILED) {
     shadow = nullptr;
     return false;
   }
   written = (u64 *)shadow;
-  read_first = written + arena_bytes + 8 * 33;  // not at the same cache set
-  read_last = read_first + arena_bytes + 8 * 33;
-  write_line = (u32 *)(read_last + arena_bytes);
+  cells = (Cell *)(written + arena_bytes);
   return true;
 }
 
@@ -54,6 +59,8 @@ void emu_start_global(u64 blocks) {
   }
   machine.first_stamp = next_stamp;
   next_stamp += (u32)blocks;
+  oldest = (u64)machine.first_stamp << 32;
+  shift = machine.request->global_granularity == 4 ? 2 : machine.request->global_granularity == 2 ? 1 : 0;
   retired.clear();
   flags->clear();
   emu_has_fences = 0;
@@ -95,8 +102,6 @@ static void race(Thread *t, const char *what, u64 record, u32 other_line, u32 li
   emu_record(t, t->block, FAULT_RACE, line, other_line, other, address, bytes, text);
 }
 
-static u32 shift_of_cells() { return machine.request->global_granularity == 4 ? 2 : machine.request->global_granularity == 2 ? 1 : 0; }
-
 extern "C" void emu_global_read(Thread *t, u64 address, u32 bytes, u32 line, u32 strength) {
   const u64 offset = address - arena;
   if (offset >= arena_bytes) return;
@@ -112,15 +117,17 @@ extern "C" void emu_global_read(Thread *t, u64 address, u32 bytes, u32 line, u32
         break;
       }
   }
-  const u32 shift = shift_of_cells();
-  const u64 me = (u64)t->block->stamp << 32 | t->record | strength, oldest = (u64)machine.first_stamp << 32;
-  for (u64 cell = offset >> shift, end = (offset + bytes - 1) >> shift; cell <= end; cell++) {
-    const u64 writer = written[cell], first = read_first[cell];
-    if (EMU_UNLIKELY(writer >= oldest && !is_ordered(t, writer, me)))
-      race(t, "reads what was written by", writer, write_line[cell], line, address, bytes);
+  const bool is_constant = strength == ACCESS_CONSTANT;
+  const u64 me = (u64)t->block->stamp << 32 | t->record | (strength & RECORD_ATOMIC);
+  for (u64 i = offset >> shift, end = (offset + bytes - 1) >> shift; i <= end; i++) {
+    if (EMU_UNLIKELY(written[i] >= oldest && !is_ordered(t, written[i], me)))
+      race(t, "reads what was written by", written[i], cells[i].write_line, line, address, bytes);
+    if (is_constant) continue;
+    Cell *cell = &cells[i];
+    const u64 first = cell->read_first;
     if (first == me) continue;
     const bool is_stale = first < oldest || (first >> 32 == me >> 32 && ((u32)first < t->floor || ((first ^ me) & RECORD_THREAD) == 0));
-    (is_stale ? read_first : read_last)[cell] = me;
+    (is_stale ? cell->read_first : cell->read_last) = me;
   }
 }
 
@@ -135,17 +142,17 @@ extern "C" void emu_global_write(Thread *t, u64 address, u32 bytes, u32 line, u3
   } else {
     for (u32 i = 0; i < bytes; i++) valid[(offset + i) / 8] |= (u8)(1 << (offset + i) % 8);
   }
-  const u32 shift = shift_of_cells();
-  const u64 me = (u64)t->block->stamp << 32 | t->record | strength, oldest = (u64)machine.first_stamp << 32;
-  for (u64 cell = offset >> shift, end = (offset + bytes - 1) >> shift; cell <= end; cell++) {
-    if (EMU_UNLIKELY(written[cell] >= oldest && !is_ordered(t, written[cell], me)))
-      race(t, "overwrites what was written by", written[cell], write_line[cell], line, address, bytes);
-    else if (EMU_UNLIKELY(read_first[cell] >= oldest && !is_ordered(t, read_first[cell], me)))
-      race(t, "overwrites what was read by", read_first[cell], 0, line, address, bytes);
-    else if (EMU_UNLIKELY(read_last[cell] >= oldest && !is_ordered(t, read_last[cell], me)))
-      race(t, "overwrites what was read by", read_last[cell], 0, line, address, bytes);
-    written[cell] = me;
-    write_line[cell] = line;
+  const u64 me = (u64)t->block->stamp << 32 | t->record | strength;
+  for (u64 i = offset >> shift, end = (offset + bytes - 1) >> shift; i <= end; i++) {
+    Cell *cell = &cells[i];
+    if (EMU_UNLIKELY(written[i] >= oldest && !is_ordered(t, written[i], me)))
+      race(t, "overwrites what was written by", written[i], cell->write_line, line, address, bytes);
+    else if (EMU_UNLIKELY(cell->read_first >= oldest && !is_ordered(t, cell->read_first, me)))
+      race(t, "overwrites what was read by", cell->read_first, 0, line, address, bytes);
+    else if (EMU_UNLIKELY(cell->read_last >= oldest && !is_ordered(t, cell->read_last, me)))
+      race(t, "overwrites what was read by", cell->read_last, 0, line, address, bytes);
+    written[i] = me;
+    cell->write_line = line;
   }
 }
 

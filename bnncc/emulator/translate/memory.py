@@ -92,10 +92,10 @@ def site(op: Operation) -> str:
 
 
 def pointer(
-    op: Operation, index: int, space: str, size_bytes: int, *, access: str, strong: bool = False
+    op: Operation, index: int, space: str, size_bytes: int, *, access: str, strength: str = "ACCESS_PLAIN"
 ) -> str:
     """Return a C++ pointer to the checked ``[address]`` of operand ``index``."""
-    tail = f"{op.line}, ACCESS_STRONG" if strong else f"{op.line}, ACCESS_PLAIN"
+    tail = f"{op.line}, {strength}"
     match space.partition("::")[0]:
         case "shared" if access == "ACCESS_READ":
             return f"shared_read<{size_bytes}, G>(t, {_address(op, index, U32)}, {tail})"
@@ -139,7 +139,9 @@ def _modifiers(op: Operation) -> tuple[str, list[str]]:
 def _load(op: Operation) -> str:
     kind = op.type()
     count = _VECTORS.get(op.choice(*_VECTORS, default=""), 1)
+    plain = "ACCESS_CONSTANT" if "nc" in op.instruction.modifiers else "ACCESS_PLAIN"
     space, strong = _modifiers(op)
+    strength = "ACCESS_STRONG" if strong else plain
     op.finish(range(2, 4))  # a third operand is a cache policy
     names = op.registers(0)
     if len(names) != count:
@@ -148,7 +150,7 @@ def _load(op: Operation) -> str:
     if space.startswith("param"):
         at = _param_pointer(op, 1, size)
     else:
-        at = pointer(op, 1, space, size, access="ACCESS_READ", strong=bool(strong))
+        at = pointer(op, 1, space, size, access="ACCESS_READ", strength=strength)
     raw = SCALARS[f"b{kind.bits}"] if kind.kind == "f" else kind
     parts = [
         op.assign(name, raw, f"load<{raw.cpp}>(at + {i * kind.size_bytes})", wider=True)
@@ -164,6 +166,7 @@ def _store(op: Operation) -> str:
     kind = op.type()
     count = _VECTORS.get(op.choice(*_VECTORS, default=""), 1)
     space, strong = _modifiers(op)
+    strength = "ACCESS_STRONG" if strong else "ACCESS_PLAIN"
     op.finish(range(2, 4))
     items = op.items(1)
     if len(items) != count:
@@ -172,7 +175,7 @@ def _store(op: Operation) -> str:
     if space.startswith("param"):
         at = _param_pointer(op, 0, size)
     else:
-        at = pointer(op, 0, space, size, access="ACCESS_WRITE", strong=bool(strong))
+        at = pointer(op, 0, space, size, access="ACCESS_WRITE", strength=strength)
     raw = SCALARS[f"b{kind.bits}"] if kind.kind == "f" else kind
     parts = [
         f"store<{raw.cpp}>(at + {i * kind.size_bytes}, ({raw.cpp})({op.value(item, raw, wider=True)}));"
@@ -196,7 +199,7 @@ def _atomic(op: Operation) -> str:
         raise op.error("unsupported on floats")
     value = op.read(first, kind)
     third = op.read(first + 1, kind) if has_third else f"({kind.cpp})0"
-    at = pointer(op, first - 1, space, kind.size_bytes, access="ACCESS_UPDATE", strong=True)
+    at = pointer(op, first - 1, space, kind.size_bytes, access="ACCESS_UPDATE", strength="ACCESS_STRONG")
     orders = f"{op.line}, {acquires}, {releases}"
     call = f"atomic_update<{kind.cpp}>(t, {at}, ATOMIC_{what.upper()}, {value}, {third}, {orders})"
     return op.write(0, kind, call) if has_result else f"{call};"
