@@ -78,6 +78,28 @@ def test_every_setting() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ("optimizer adamw(weight_decay = 1/4)", ts.TrainSpec(optimizer=ts.AdamW(weight_decay=0.25))),
+        ("optimizer bop(threshold = 0)", ts.TrainSpec(optimizer=ts.Bop(threshold=0.0))),
+        ("rate_scale glorot_ap2", ts.TrainSpec(rate_scale=ts.RateScale.GLOROT_AP2)),
+        ("ema 1 - 1/8", ts.TrainSpec(ema=0.875)),
+    ],
+)
+def test_settings_beyond_the_paper(setting: str, wanted: ts.TrainSpec) -> None:
+    assert load_text(f"{NETWORK % 'dense(2)'} train {{ {setting} }}", "a").train == wanted
+
+
+@pytest.mark.parametrize(
+    "setting", ["ema 1", "optimizer bop(gamma = 0)", "optimizer adamw(weight_decay = -1)"]
+)
+def test_settings_out_of_bounds(setting: str) -> None:
+    with pytest.raises(CompileError) as failure:
+        load_text(f"{NETWORK % 'dense(2)'} train {{ {setting} }}", "a")
+    assert len(failure.value.diagnostics) == 1
+
+
 def test_no_train_block() -> None:
     found = load_text(NETWORK % "dense(2)", "a")
     assert (found.train, found.has_train_block) == (ts.TrainSpec(), False)

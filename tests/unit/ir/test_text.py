@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bnncc.diagnostics import DataError
+from bnncc.frontend.load import load_text
+from bnncc.ir import nn
 from bnncc.ir.text import parse_bit, parse_nn, print_graph, print_node
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from tests.corpus import graph
@@ -103,3 +105,12 @@ def test_values_are_shared() -> None:
     again = parse_bit(text_of("conv_first"), {})
     assert again.outputs[0].value == Value("bn3.f32", TensorType(Elem.F32, (10,)))
     assert again.outputs[0].value is again.nodes[-1].result
+
+
+@pytest.mark.parametrize("estimator", nn.Estimator)
+def test_estimators_come_back(estimator: nn.Estimator) -> None:
+    source = f"network n {{ input x: u8[4]  x -> dense(8) -> batch_norm -> sign(ste = {estimator.value})"
+    network = load_text(f"{source} -> dense(2) -> batch_norm -> output y }}", "n.bnn").graph
+    signs = [node for node in network.nodes if isinstance(node, nn.Sign)]
+    assert [node.estimator for node in signs] == [estimator]
+    assert parse_nn(print_graph(network), network.constants) == network
