@@ -124,6 +124,7 @@ CASES = (
     Case("dense 8192->1024 b16", Elem.SIGN, (512, 4, 4), 1024, None, None, False, 16),
     Case("dense 4096->4096 b1", Elem.SIGN, (4096,), 4096, None, None, False, 1),
     Case("dense 4096->4096 b64", Elem.SIGN, (4096,), 4096, None, None, False, 64),
+    Case("dense u8 784->4096 b1", Elem.U8, (784,), 4096, None, None, False, 1),
     Case("dense u8 784->4096 b16", Elem.U8, (784,), 4096, None, None, False, 16),
 )
 
@@ -225,6 +226,23 @@ def peak(machine: CMachine, compiler: HostCompiler, cache: BuildCache) -> Any:
     return measure
 
 
+def spread(rates: list[float]) -> str:
+    """Return the lowest and the highest of ``rates``, in G/s."""
+    return f"[{min(rates) / 1e9:4.0f} - {max(rates) / 1e9:4.0f}]"
+
+
+def processor() -> str:
+    """Return what Linux says of the processor; nothing elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    found = {key.strip(): value.strip() for key, value in facts.items()}
+    names = ("model name", "cpu family", "model")
+    return ", ".join(f"{name} {found[name]}" for name in names if name in found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--march", default="native")
@@ -246,13 +264,15 @@ def main() -> None:
             rates[layer.case.name].append(layer.rate())
     top = statistics.median(peaks)
     print(f"{compiler.version}; {machine.name}, form {machine.form.value}; 1 thread, CPU time")
-    print(f"{'xor + popcount in registers':28} {top / 1e9:8.0f} Gbit/s (best {max(peaks) / 1e9:.0f})")
+    print(f"{os.cpu_count()} CPUs ({processor()}), load {os.getloadavg()[0]:.1f}; {options.blocks} blocks")
+    print("median [lowest - highest]")
+    print(f"{'xor + popcount in registers':28} {top / 1e9:8.0f} Gbit/s {spread(peaks)}")
     for layer in layers:
         seen = rates[layer.case.name]
         rate = statistics.median(seen)
         of_peak = f"{100 * rate / top:5.1f} % of peak" if layer.case.elem is Elem.SIGN else "(integer)"
         micros = layer.case.macs / rate * 1e6
-        speed = f"{rate / 1e9:8.0f} GMAC/s {micros:9.1f} us (best {max(seen) / 1e9:.0f})"
+        speed = f"{rate / 1e9:8.0f} GMAC/s {spread(seen)} {micros:9.1f} us"
         print(f"{layer.case.name:28} {speed}  {of_peak}")
 
 

@@ -148,11 +148,13 @@ def _show_times(watcher: Watcher) -> None:
 
 def _write_sources(package: Package, folder: Path) -> None:
     from bnncc._files import write_atomically
+    from bnncc.runtime.shipping import weight_files
 
     names = (*package.names("src/"), *package.names("ptx/"), *package.names("cubin/"), *package.names("bin/"))
-    for name in names:
-        write_atomically(folder / Path(name).name, package.entry(name))
-    say(f"wrote {len(names)} files to {folder}")
+    files = {Path(name).name: package.entry(name) for name in names} | dict(weight_files(package))
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    say(f"wrote {len(files)} files to {folder}")
 
 
 def _report(package: Package, path: Path, options: CompileOptions, *, as_json: bool) -> None:

@@ -63,6 +63,12 @@ class HeaderArgs:
     guard: str
     abi_version: int
     prefix: str
+    macro_prefix: str
+    weights_bytes: int
+    scratch_bytes: int
+    chunk_images: int
+    workspace_bytes_per_image: int
+    align_bytes: int
     ports: tuple[str, ...]
     arguments: tuple[str, ...]
 
@@ -106,6 +112,12 @@ def header_args(unit: Unit) -> HeaderArgs:
         guard=f"{unit.prefix.upper()}_H",
         abi_version=ABI_VERSION,
         prefix=unit.prefix,
+        macro_prefix=unit.prefix.upper(),
+        weights_bytes=program.blob_bytes,
+        scratch_bytes=unit.scratch_bytes,
+        chunk_images=unit.chunk_images,
+        workspace_bytes_per_image=program.workspace_bytes_per_image,
+        align_bytes=ALIGN_BYTES,
         ports=tuple(described),
         arguments=run.arguments,
     )

@@ -146,7 +146,10 @@ def small_network() -> Bits:
 @pytest.mark.skipif("gcc" not in COMPILERS, reason="the sanitizers are gcc's")
 @pytest.mark.parametrize("form", form_params())
 def test_sanitizers_find_nothing(form, tmp_path):
-    graphs = {make.__name__: make() for make in (pooled_layers, integer_layers, element_wise, float_layers)}
+    layers = (pooled_layers, integer_layers, float_layers)
+    # Element-wise operations are the same text in every form.
+    makes = (*layers, element_wise) if form is CForm.PORTABLE else layers
+    graphs = {make.__name__: make() for make in makes}
     graphs["small"] = small_network().graph()
     graph = merged("sanitized", graphs)
     inputs = random_inputs(graph, 5)

@@ -21,6 +21,7 @@ from tests.unit.targets_c.test_kernels import (
     extreme_layers,
     float_layers,
     integer_layers,
+    long_layers,
     pooled_layers,
 )
 
@@ -33,10 +34,11 @@ LAYERS = (binary_layers, pooled_layers, integer_layers, element_wise, float_laye
 @pytest.mark.parametrize("form", [CForm.NEON, CForm.PORTABLE])
 def test_aarch64_equals_the_reference(form, tmp_path):
     graphs = {make.__name__: make() for make in LAYERS} if form is CForm.NEON else {}
-    graphs |= {"extreme": extreme_layers(), "small": small_network().graph()}
+    graphs |= {"extreme": extreme_layers(), "long": long_layers(), "small": small_network().graph()}
     graph = merged("cross", graphs)
     inputs = random_inputs(graph, 5)
     inputs |= {f"extreme.{name}": array for name, array in extreme_inputs(extreme_layers(), 0).items()}
+    inputs |= {name: np.ones_like(array) for name, array in inputs.items() if name.startswith("long.")}
     cc = [AARCH64, "-std=c11", "-D_POSIX_C_SOURCE=200112L", "-O1", "-static"]
     cc += ["-Wall", "-Wextra", "-Werror", "-pedantic"]
     outputs = run_in_c(program_of(graph, form), form, inputs, cc, tmp_path, launcher=("qemu-aarch64",))
@@ -46,7 +48,8 @@ def test_aarch64_equals_the_reference(form, tmp_path):
 
 @pytest.mark.parametrize("cc", COMPILERS)
 def test_freestanding_c99_needs_two_functions(cc, tmp_path):
-    graphs = {make.__name__: make() for make in (pooled_layers, integer_layers, element_wise, float_layers)}
+    graphs = {make.__name__: make() for make in (integer_layers, element_wise, float_layers)}
+    graphs["small"] = small_network().graph()
     program = program_of(merged("free", graphs), CForm.PORTABLE)
     artifact = CTarget(form=CForm.PORTABLE).emit(program)
     write_model(artifact, tmp_path)

@@ -23,10 +23,17 @@ extern "C" {
 #define BNNCC_ERROR_CPU 3       /* this processor lacks instructions that the code was compiled for */
 #endif
 
+/* Bytes of weights that `run` reads, and of workspace that it needs for `images`; and a workspace as a static array. */
+#define BNNCC_MLP_WEIGHTS_BYTES 3328u
+#define BNNCC_MLP_WORKSPACE_BYTES(images) \
+    (2048u + ((images) < 64u ? (images) : 64u) * 64u)
+#define BNNCC_MLP_ARENA(name, images) \
+    static unsigned char name[BNNCC_MLP_WORKSPACE_BYTES(images) + 1u] __attribute__((aligned(64)))
+
 /* The BNNCC_ABI_VERSION that the compiled code has. */
 int bnncc_mlp_abi_version(void);
 
-/* Bytes of weights that `run` reads, and of workspace that it needs for `images`. */
+/* The same sizes as functions. */
 size_t bnncc_mlp_weights_size(void);
 size_t bnncc_mlp_workspace_size(size_t images);
 

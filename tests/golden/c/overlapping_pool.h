@@ -23,10 +23,17 @@ extern "C" {
 #define BNNCC_ERROR_CPU 3       /* this processor lacks instructions that the code was compiled for */
 #endif
 
+/* Bytes of weights that `run` reads, and of workspace that it needs for `images`; and a workspace as a static array. */
+#define BNNCC_OVERLAPPING_POOL_WEIGHTS_BYTES 6464u
+#define BNNCC_OVERLAPPING_POOL_WORKSPACE_BYTES(images) \
+    (256u + ((images) < 64u ? (images) : 64u) * 768u)
+#define BNNCC_OVERLAPPING_POOL_ARENA(name, images) \
+    static unsigned char name[BNNCC_OVERLAPPING_POOL_WORKSPACE_BYTES(images) + 1u] __attribute__((aligned(64)))
+
 /* The BNNCC_ABI_VERSION that the compiled code has. */
 int bnncc_overlapping_pool_abi_version(void);
 
-/* Bytes of weights that `run` reads, and of workspace that it needs for `images`. */
+/* The same sizes as functions. */
 size_t bnncc_overlapping_pool_weights_size(void);
 size_t bnncc_overlapping_pool_workspace_size(size_t images);
 

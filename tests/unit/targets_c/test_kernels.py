@@ -277,6 +277,11 @@ def all_layers() -> bit.BitGraph:
 
 
 @functools.cache
+def expected_of_binary_layers() -> dict:
+    return evaluate_bit(binary_layers(), random_inputs(binary_layers(), 3))
+
+
+@functools.cache
 def expected_of_all_layers(images: int) -> dict:
     return evaluate_bit(all_layers(), random_inputs(all_layers(), images))
 
@@ -320,14 +325,19 @@ def test_sums_of_extreme_pixels(form, cache):
         assert_same(executable.run(inputs), evaluate_bit(graph, inputs))
 
 
-@pytest.mark.parametrize("form", form_params())
-def test_mismatches_past_16_bits(form, cache):
+def long_layers() -> bit.BitGraph:
+    """Binary layers whose mismatches do not fit 16 bits, with weights -1 and with weights +1."""
     net = Bits("long")
     for weight in (-1, 1):
         signs = np.full((17, 66_000), weight, np.int8)
         x = net.signs(66_000)
         net.output(net.layer(x, 17, None, "sums", weight=net.constant("w", Elem.SIGN, signs)))
-    graph = net.graph()
+    return net.graph()
+
+
+@pytest.mark.parametrize("form", form_params())
+def test_mismatches_past_16_bits(form, cache):
+    graph = long_layers()
     executable = load(graph, form, find_c_compiler(), cache)
     for sign in (-1, 1):
         inputs = {value.name: np.full((5, 66_000), sign, np.int8) for value in graph.inputs}
@@ -335,7 +345,7 @@ def test_mismatches_past_16_bits(form, cache):
             assert (executable.run(inputs)[name] == 66_000 * sign * weight).all()
 
 
-@pytest.mark.parametrize("form", form_params())
+@pytest.mark.parametrize("form", dict.fromkeys((CForm.PORTABLE, NATIVE_FORM)))
 def test_corpus_equals_the_reference(form, cache):
     layouts = layout_passes(form.storage)
     lowered = {network.name: run_pipeline(lower_network(network), layouts) for network in CORPUS}
@@ -344,12 +354,10 @@ def test_corpus_equals_the_reference(form, cache):
     assert_same(load(graph, form, find_c_compiler(), cache).run(inputs), evaluate_bit(graph, inputs))
 
 
-@pytest.mark.parametrize("form", form_params())
-def test_kernels_equal_the_program_on_bytes(form, cache):
-    graph = binary_layers()
-    inputs = random_inputs(graph, 3)
-    got = load(graph, form, find_c_compiler(), cache).run(inputs)
-    assert_same(got, run_program(program_of(graph, form), inputs))
+@pytest.mark.parametrize("form", CForm)
+def test_the_program_on_bytes_equals_the_reference(form):
+    inputs = random_inputs(binary_layers(), 3)
+    assert_same(run_program(program_of(binary_layers(), form), inputs), expected_of_binary_layers())
 
 
 @pytest.mark.parametrize("form", form_params())
@@ -403,7 +411,7 @@ def fits(size: tuple[int, int]) -> bool:
 
 
 @settings(
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     suppress_health_check=[

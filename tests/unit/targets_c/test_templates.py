@@ -16,9 +16,20 @@ from bnncc.targets.c.float_layers import FloatLayerArgs
 from bnncc.targets.c.layers import LayerArgs
 from bnncc.targets.c.model import HeaderArgs, ModelArgs
 from bnncc.targets.c.packed_steps import StepsArgs
+from bnncc.targets.c.weights import WeightsArgs
 
 TEMPLATES = resource_dir("templates")
-ARGS = (LayerArgs, FloatLayerArgs, MapArgs, PackArgs, MaxPoolArgs, StepsArgs, ModelArgs, HeaderArgs)
+ARGS = (
+    LayerArgs,
+    FloatLayerArgs,
+    MapArgs,
+    PackArgs,
+    MaxPoolArgs,
+    StepsArgs,
+    ModelArgs,
+    HeaderArgs,
+    WeightsArgs,
+)
 FILES = sorted((TEMPLATES / "c").glob("*.j2"))
 ALLOWED_FILTERS = {"join", "indent"}
 

@@ -1,0 +1,31 @@
+"""What a C program needs of a package besides its sources: the weights, as a file and as a constant array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from bnncc.codegen.package import Package
+from bnncc.passes.pipeline import lower_network
+from bnncc.runtime.builds import emit_c
+from bnncc.runtime.contents import graph_of
+from bnncc.targets.c.forms import MACHINES
+from bnncc.targets.c.weights import weights_header
+
+WEIGHTS_FILE: Final = "model.weights"
+
+
+def weight_files(package: Package) -> Mapping[str, bytes]:
+    """Return ``model.weights`` and ``model_weights.h`` for the C of ``package``; nothing if it holds no C.
+
+    Raises:
+        DataError: the package is damaged.
+    """
+    info = package.manifest.target("c")
+    if info is None:
+        return {}
+    machine = MACHINES.get(info.options.get("march", ""), MACHINES["generic"])
+    artifact, program = emit_c(lower_network(graph_of(package)), machine)
+    blob = program.blob()
+    header = weights_header(artifact, blob)
+    return {WEIGHTS_FILE: blob, header.name: header.text.encode()}
