@@ -80,7 +80,8 @@ class TrainKeywords(TypedDict, total=False):
     """What `train` takes besides the network and the data.
 
     ``epochs``, ``batch``, ``lr``, ``seed`` replace those of the train block or of the preset; ``preset``
-    (``paper-theano``, ``paper-torch7``, ``modern``) the whole recipe. ``resume`` is the folder of a run to go on with.
+    (``paper-theano``, ``paper-torch7``, ``modern``) the whole recipe. ``resume`` is the folder of a run to
+    go on with.
     """
 
     folder: Path | str | None
