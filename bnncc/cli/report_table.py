@@ -30,9 +30,15 @@ def _table(target: str, rows: list[dict[str, Any]]) -> Table:
     table.add_column("constants", justify="right")
     for arch in archs:
         table.add_column(f"{arch}: regs, shared, spill", justify="right")
-    for row in rows:
+    for row in (row for row in rows if _runs(row)):
         table.add_row(*map(str, _cells(row, archs, has_tiers=has_tiers)))
     return table
+
+
+def _runs(row: Mapping[str, Any]) -> bool:
+    """Return whether some architecture uses the kernel; the source holds it for the others."""
+    chosen: Mapping[str, Mapping[str, str]] = row.get("chosen") or {}
+    return not chosen or any(choice["batches"] != "never" for choice in chosen.values())
 
 
 def _cells(row: Mapping[str, Any], archs: list[str], *, has_tiers: bool) -> Iterator[str]:
