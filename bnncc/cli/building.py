@@ -88,7 +88,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
     diagnostics: Diagnostics = DiagnosticsFormat.TEXT,  # noqa: ARG001 - read by its callback
 ) -> None:
     """Compile a network and its weights to one package: CUDA and C, sources and binaries."""
-    from bnncc.cli.watch import Stopped, Watcher
+    from bnncc.cli.watch import VERIFY_IMAGES, Stopped, Watcher
     from bnncc.driver import CompileOptions, compile_network
 
     options = CompileOptions(
@@ -114,6 +114,10 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
     finally:
         if time_passes:
             _show_times(watcher)
+    if verify_each:
+        say(
+            f"verified: each of {len(watcher.times) - 1} steps gives the same outputs on {VERIFY_IMAGES} inputs"
+        )
     path = output or Path(f"{model.stem}.bnnpkg")
     package.save(path)
     if emit_to is not None:
