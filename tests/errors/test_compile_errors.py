@@ -1,4 +1,4 @@
-"""The situations that appear after the front end, as the user sees them: weights, and sums that are too large."""
+"""The situations that appear after the front end, as the user sees them: weights, sums that are too large."""
 
 from __future__ import annotations
 
