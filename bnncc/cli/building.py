@@ -115,9 +115,8 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
         if time_passes:
             _show_times(watcher)
     if verify_each:
-        say(
-            f"verified: each of {len(watcher.times) - 1} steps gives the same outputs on {VERIFY_IMAGES} inputs"
-        )
+        steps = len(watcher.times) - 1
+        say(f"verified: each of {steps} steps gives the same outputs on {VERIFY_IMAGES} inputs")
     path = output or Path(f"{model.stem}.bnnpkg")
     package.save(path)
     if emit_to is not None:
