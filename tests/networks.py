@@ -91,6 +91,7 @@ class Network:
         parameters = self.norm_parameters(channels, spread, kind)
         refs = {key: self.constant(f"{name}.{key}", Elem.F32, array) for key, array in parameters.items()}
         if not gamma:
+            # None stands for a gamma of 1.
             refs["gamma"] = None  # type: ignore[assignment]
         return self.append(nn.BatchNorm, "bn", x=x, **refs, eps=EPS, momentum=MOMENTUM)
 

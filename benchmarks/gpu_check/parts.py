@@ -58,7 +58,7 @@ def time_networks(bench: Bench) -> Rows:
             for launch in launches:
                 rows.append(_timed_launch(program, name, tier, images, launch))
             total = sum(launch.seconds for launch in launches)
-            whole = statistics.median(_seconds(lambda: executable.run(inputs)) for _ in range(5))  # noqa: B023
+            whole = statistics.median(_seconds(lambda: executable.run(inputs)) for _ in range(5))  # noqa: B023 - called at once
             rows.append(
                 {
                     "network": name,

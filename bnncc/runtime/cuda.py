@@ -274,7 +274,7 @@ class CudaExecutable:
             outside=outside,
         )
 
-    def _input_address(self, value: Value, array: Any, start: int, images: int) -> int:  # noqa: ANN401
+    def _input_address(self, value: Value, array: Any, start: int, images: int) -> int:  # noqa: ANN401 - any library
         if (interface := getattr(array, "__cuda_array_interface__", None)) is not None:
             if interface.get("stream") is not None:
                 self._session._context.synchronize()  # noqa: SLF001 - one module, two classes
@@ -395,7 +395,7 @@ def _import_driver() -> Any:  # noqa: ANN401 - pycuda has no types
         PlatformError: PyCUDA or the NVIDIA driver is missing.
     """
     try:
-        import pycuda  # noqa: F401
+        import pycuda  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise PlatformError(
             "running on a GPU needs PyCUDA, and 'import pycuda' found none. "

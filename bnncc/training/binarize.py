@@ -185,6 +185,7 @@ def binarize_weight(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     Source: Courbariaux, Hubara et al. 2016, algorithm 1.
     """
     # torch leaves Function.apply without a type.
+    # torch does not type Function.apply.
     return cast("Tensor", _WeightSign.apply(weight, dtype or weight.dtype))  # type: ignore[no-untyped-call]
 
 
@@ -206,4 +207,5 @@ def power_of_two(x: Tensor) -> Tensor:
 def shift_of(x: Tensor) -> Tensor:
     """Return ``AP2(x)`` with the gradient of the identity."""
     # torch leaves Function.apply without a type.
+    # torch does not type Function.apply.
     return cast("Tensor", _PowerOfTwo.apply(x))  # type: ignore[no-untyped-call]

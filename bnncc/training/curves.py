@@ -36,5 +36,6 @@ def draw_curves(history: Sequence[EpochRecord], title: str) -> bytes:
     figure.suptitle(title)
     target = io.BytesIO()
     # matplotlib leaves its canvas without types.
+    # matplotlib does not type its canvas.
     canvas.print_png(target)  # type: ignore[no-untyped-call]
     return target.getvalue()

@@ -49,6 +49,7 @@ def shift_batch_norm(x: Tensor, state: ShiftNormState, *, eps: float, momentum: 
     """
     statistics = (state.mean, state.inv_std)
     # torch leaves Function.apply without a type.
+    # torch does not type Function.apply.
     result = _ShiftNorm.apply(x, state.gamma, state.beta, statistics, eps, momentum)  # type: ignore[no-untyped-call]
     return cast("Tensor", result)
 

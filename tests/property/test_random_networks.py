@@ -30,6 +30,7 @@ def windows(draw: Any) -> Window:
     return Window(
         kernel=(draw(small), draw(small)),
         stride=(draw(small), draw(small)),
+        # Four entries, which the type of a generator does not say.
         padding=tuple(draw(st.integers(0, 2)) for _ in range(4)),  # type: ignore[arg-type]
         dilation=(draw(st.integers(1, 2)), draw(st.integers(1, 2))),
     )
