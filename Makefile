@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 EXTRAS ?= train,nvrtc,dev
 
-.PHONY: demo test test-all check format docs clean
+.PHONY: demo test test-all check format docs gate clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -27,6 +27,10 @@ format: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m bnncc.frontend.error_pages docs/errors
+
+# Writes the machine code of every kernel as a table; look at its difference before you commit it.
+gate: $(VENV)/.installed
+	$(BIN)/python -m tests.codegen.cuda.machine_code
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -32,6 +32,7 @@ class KernelReport:
         stack_bytes: of one thread; local memory.
         spill_store_bytes: see above.
         spill_load_bytes: see above.
+        barriers: that a block names.
     """
 
     kernel: str
@@ -41,6 +42,11 @@ class KernelReport:
     stack_bytes: int
     spill_store_bytes: int
     spill_load_bytes: int
+    barriers: int
+
+
+_REPORT_FIELDS: Final = tuple(item.name for item in fields(KernelReport))
+"""Part of every cache key, so that what older versions kept is not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +129,7 @@ def compile_cuda(
         PlatformError: the architecture is unknown, here or to the compiler.
     """
     arch = known_arch(arch)
-    key = cache_key("cuda", compiler.identity, arch, kind, str(has_lines), source)
+    key = cache_key("cuda", *_REPORT_FIELDS, compiler.identity, arch, kind, str(has_lines), source)
 
     def build(folder: Path) -> None:
         image = compiler.compile(source, arch, kind, has_lines=has_lines)
@@ -147,6 +153,7 @@ _STACK: Final = re.compile(
 )
 _REGISTERS: Final = re.compile(r"Used (\d+) registers")
 _SHARED: Final = re.compile(r"(\d+) bytes smem")
+_BARRIERS: Final = re.compile(r"used (\d+) barriers")
 
 
 def parse_reports(log: str) -> tuple[KernelReport, ...]:
@@ -160,6 +167,7 @@ def parse_reports(log: str) -> tuple[KernelReport, ...]:
 
 def _report(kernel: str, arch: str, text: str) -> KernelReport:
     stack, registers, shared = _STACK.search(text), _REGISTERS.search(text), _SHARED.search(text)
+    barriers = _BARRIERS.search(text)
     if stack is None or registers is None:
         raise InternalError(f"cannot read what ptxas said about '{kernel}':\n{text}")
     return KernelReport(
@@ -170,6 +178,7 @@ def _report(kernel: str, arch: str, text: str) -> KernelReport:
         stack_bytes=int(stack[1]),
         spill_store_bytes=int(stack[2]),
         spill_load_bytes=int(stack[3]),
+        barriers=int(barriers[1]) if barriers else 0,
     )
 
 

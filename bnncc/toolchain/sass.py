@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from bnncc.diagnostics import InternalError, PlatformError
-from bnncc.toolchain.cuda_compiler import toolkit_roots
+from bnncc.toolchain.build_cache import BuildCache, cache_key
+from bnncc.toolchain.cuda_compiler import file_stamp, toolkit_roots
 
 _TIMEOUT_S: Final = 120.0
+_TEXT: Final = "model.sass"
 _SECTION: Final = re.compile(r"^\s*\.section\s+\.text\.(\w+),", re.MULTILINE)
 _INSTRUCTION: Final = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
 
@@ -52,13 +54,40 @@ class KernelCode:
         return sum(item.split(".")[0] == name for item in self.instructions)
 
 
-def disassemble(cubin: bytes, environment: Mapping[str, str] | None = None) -> tuple[KernelCode, ...]:
+def disassemble(
+    cubin: bytes, environment: Mapping[str, str] | None = None, *, cache: BuildCache | None = None
+) -> tuple[KernelCode, ...]:
     """Return the machine code of every kernel of ``cubin``.
+
+    Args:
+        cubin: the machine code.
+        environment: where nvdisasm is looked for; the process's own by default.
+        cache: where the text is kept; none by default.
 
     Raises:
         PlatformError: nvdisasm is not found.
     """
-    program = _find_nvdisasm(os.environ if environment is None else environment)
+    program = find_nvdisasm(environment)
+
+    def build(folder: Path) -> None:
+        (folder / _TEXT).write_text(_disassembled(program, cubin), encoding="utf-8")
+
+    if cache is None:
+        return _kernels(_disassembled(program, cubin))
+    folder = cache.get_or_build(cache_key("sass", file_stamp(program), cubin), build)
+    return _kernels((folder / _TEXT).read_text(encoding="utf-8"))
+
+
+def _kernels(text: str) -> tuple[KernelCode, ...]:
+    starts = list(_SECTION.finditer(text))
+    ends = [*(match.start() for match in starts[1:]), len(text)][: len(starts)]
+    return tuple(
+        KernelCode(kernel=start[1], text=text[start.start() : end])
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def _disassembled(program: Path, cubin: bytes) -> str:
     with tempfile.TemporaryDirectory(prefix="bnncc-sass-") as folder:
         path = Path(folder) / "model.cubin"
         path.write_bytes(cubin)
@@ -72,16 +101,16 @@ def disassemble(cubin: bytes, environment: Mapping[str, str] | None = None) -> t
         )
     if done.returncode != 0:
         raise InternalError(f"nvdisasm ({program}) cannot read the cubin: {done.stderr.strip()}")
-    starts = list(_SECTION.finditer(done.stdout))
-    ends = [*(match.start() for match in starts[1:]), len(done.stdout)][: len(starts)]
-    return tuple(
-        KernelCode(kernel=start[1], text=done.stdout[start.start() : end])
-        for start, end in zip(starts, ends, strict=True)
-    )
+    return done.stdout
 
 
-def _find_nvdisasm(environment: Mapping[str, str]) -> Path:
-    for path in _candidates(environment):
+def find_nvdisasm(environment: Mapping[str, str] | None = None) -> Path:
+    """Return nvdisasm: from PATH, $CUDA_HOME, $CUDA_PATH, /usr/local/cuda or the PyPI package.
+
+    Raises:
+        PlatformError: there is none.
+    """
+    for path in _candidates(os.environ if environment is None else environment):
         if path.is_file():
             return path
     raise PlatformError(
