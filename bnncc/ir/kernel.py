@@ -17,6 +17,21 @@ from bnncc.ir.types import ConstRef, Layout, Value
 from bnncc.ir.window import Border, Window
 
 
+class LaneOrder(Enum):
+    """Which output stands in which lane of a panel of weights.
+
+    - ``NATURAL``: lane ``l`` holds output ``l`` of the panel.
+    - ``FRAGMENT``: lane ``l`` holds output ``l % 8 // 2 * (lanes / 4) + l // 8 * 2 + l % 2``. A thread of a
+      tensor core's product owns columns ``8 j + 2 t`` and the next, ``t`` being its place among four: so its
+      outputs follow one another, and their signs are whole words of the packed result without an exchange.
+
+    Activations, limits, flips and tables are in the natural order always.
+    """
+
+    NATURAL = "natural"
+    FRAGMENT = "fragment"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
     """How a target stores the weights of a layer, as ``u32[ceil(O / lanes)][V][lanes][vector_bits / 32]``.
@@ -29,11 +44,27 @@ class Packing:
 
     Channels past ``C`` and outputs past ``O`` are 0 bits. Where ``is_by_byte`` the bytes of a vector are
     transposed, ``u8[ceil(O / lanes)][V][vector_bits / 8][lanes]``: the same byte of all lanes is together.
+    ``V`` is rounded up to a multiple of ``vector_multiple`` by vectors of 0 bits.
     """
 
     lanes: int
     vector_bits: int
     is_by_byte: bool = False
+    order: LaneOrder = LaneOrder.NATURAL
+    vector_multiple: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightTiles:
+    """The weights of a layer once more, in the form that another kernel of the same target reads.
+
+    Args:
+        weight: the very signs of the layer's weights, as ``packing`` says.
+        packing: see above.
+    """
+
+    weight: ConstRef
+    packing: Packing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +145,7 @@ class XnorLayer(Node):
     Shapes:
         x: ``[C, H, W]`` or ``[C]`` sign, packed. weight: u32 as ``packing`` says.
         weight_ones: ``[O']`` i32, the number of 1 bits of each output's weights, ``O'`` as for `StoreSigns`;
-        None where the target does not count ones.
+        None where the target does not count ones. tiles: None where one form serves every kernel.
         result: ``[O, H', W']`` or ``[O]``; packed for `StoreSigns`, else PLAIN.
     """
 
@@ -125,6 +156,7 @@ class XnorLayer(Node):
     outputs: int
     store: Store
     weight_ones: ConstRef | None = None
+    tiles: WeightTiles | None = None
 
     @property
     def fan_in_bits(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bnncc.ir.kernel import Packing
+from bnncc.ir.kernel import LaneOrder, Packing
 from bnncc.ir.types import Layout, TensorType
 
 Signs = npt.NDArray[np.int8]
@@ -112,25 +112,53 @@ def pack_weights(signs: Signs, packing: Packing, layout: Layout) -> Words:
     vectors = words.reshape(outputs, rows, columns, -1, per_vector)
     if layout is not Layout.NHWC_WORDS64:
         vectors = vectors.transpose(0, 3, 1, 2, 4)
-    flat = vectors.reshape(outputs, -1, per_vector)
-    missing = -outputs % packing.lanes
-    flat = np.concatenate([flat, np.zeros((missing, *flat.shape[1:]), np.uint32)])
-    panels = np.ascontiguousarray(
-        flat.reshape(-1, packing.lanes, flat.shape[1], per_vector).transpose(0, 2, 1, 3)
-    )
+    return _panels(vectors.reshape(outputs, -1, per_vector), packing)
+
+
+def _panels(flat: Words, packing: Packing) -> Words:
+    """Return the panels of weights by output. Shapes: flat ``[O, V, words]``; result as of `pack_weights`."""
+    outputs, vectors, per_vector = flat.shape
+    missing = (-outputs % packing.lanes, -vectors % packing.vector_multiple)
+    flat = np.pad(flat, ((0, missing[0]), (0, missing[1]), (0, 0)))
+    by_lane = flat.reshape(-1, packing.lanes, flat.shape[1], per_vector)[:, lane_outputs(packing)]
+    panels = np.ascontiguousarray(by_lane.transpose(0, 2, 1, 3))
     if not packing.is_by_byte:
         return panels
     by_byte = panels.view(np.uint8).transpose(0, 1, 3, 2)
     return np.ascontiguousarray(by_byte).view(np.uint32).reshape(panels.shape)
 
 
+def lane_outputs(packing: Packing) -> npt.NDArray[np.int64]:
+    """Return which output of a panel stands in each of its lanes: a permutation. Shapes: ``[lanes]``."""
+    lane = np.arange(packing.lanes)
+    if packing.order is LaneOrder.NATURAL:
+        return lane
+    assert packing.lanes % 8 == 0, "a fragment has eight columns"
+    return lane % 8 // 2 * (packing.lanes // 4) + lane // 8 * 2 + lane % 2
+
+
 def weight_words(stored: Words, packing: Packing) -> Words:
-    """Return weights as of `pack_weights`, their bytes in the order of words whatever ``packing`` says."""
-    if not packing.is_by_byte:
-        return stored
-    panels, vectors, lanes, per_vector = stored.shape
-    by_lane = np.ascontiguousarray(stored).view(np.uint8).reshape(panels, vectors, 4 * per_vector, lanes)
-    return np.ascontiguousarray(by_lane.transpose(0, 1, 3, 2)).view(np.uint32)
+    """Return weights as of `pack_weights`, bytes in the order of words, lanes in that of outputs."""
+    words = stored
+    if packing.is_by_byte:
+        panels, vectors, lanes, per_vector = stored.shape
+        by_lane = np.ascontiguousarray(stored).view(np.uint8).reshape(panels, vectors, 4 * per_vector, lanes)
+        words = np.ascontiguousarray(by_lane.transpose(0, 1, 3, 2)).view(np.uint32)
+    if packing.order is LaneOrder.NATURAL:
+        return words
+    return words[:, :, np.argsort(lane_outputs(packing))]
+
+
+def repack_weights(stored: Words, old: Packing, new: Packing, outputs: int) -> Words:
+    """Return the weights of ``outputs`` outputs, stored as ``old`` says, in the form ``new``.
+
+    The order of vectors is that of the layout of the activations: it stays. Vectors that are only there to
+    fill up stay, too.
+    """
+    assert old.vector_bits == new.vector_bits, "vectors stay what they are"
+    words = weight_words(stored, old)
+    flat = words.transpose(0, 2, 1, 3).reshape(-1, words.shape[1], words.shape[3])[:outputs]
+    return _panels(flat, new)
 
 
 def weight_ones(words: Words) -> npt.NDArray[np.int32]:
@@ -150,7 +178,8 @@ def weight_vectors(words: Words, shape: tuple[int, int, int, int], layout: Layou
         words: as packed. shape: ``(O, vectors, kh, kw)``. result: ``[O, vectors, kh, kw, words]``.
     """
     outputs, vectors, rows, columns = shape
-    flat = words.transpose(0, 2, 1, 3).reshape(-1, words.shape[1], words.shape[3])[:outputs]
+    flat = words.transpose(0, 2, 1, 3).reshape(-1, words.shape[1], words.shape[3])
+    flat = flat[:outputs, : vectors * rows * columns]
     if layout is Layout.NHWC_WORDS64:
         return flat.reshape(outputs, rows, columns, vectors, -1).transpose(0, 3, 1, 2, 4)
     return flat.reshape(outputs, vectors, rows, columns, -1)

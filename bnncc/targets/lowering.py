@@ -9,10 +9,13 @@ from typing import Any, TypeAlias
 from bnncc.diagnostics import CompileError
 from bnncc.ir.bit import BitGraph
 from bnncc.ir.graph import Graph
-from bnncc.ir.kernel import KernelProgram
+from bnncc.ir.kernel import KernelGraph, KernelProgram
+from bnncc.ir.verify import require_valid
+from bnncc.ir.verify_kernel import verify_kernel
 from bnncc.passes.lower_to_kernels import LowerToKernels
 from bnncc.passes.pipeline import BIT_PASSES, layout_passes, run_pipeline
 from bnncc.passes.plan_memory import PlanMemory
+from bnncc.passes.tile_weights import TileWeights
 from bnncc.targets.target import ArtifactT_co, Target
 
 Observe: TypeAlias = Callable[[int, str, Graph[Any]], None]
@@ -43,4 +46,11 @@ def lower_for(graph: BitGraph, target: Target[ArtifactT_co], observe: Observe = 
         raise CompileError(problems)
     kernels = LowerToKernels(target.storage).run(laid_out)
     observe(first + len(layout_passes(target.storage)), LowerToKernels.name, kernels)
-    return Lowered(bit=laid_out, program=PlanMemory(target.storage.images_per_group).run(kernels))
+    return Lowered(bit=laid_out, program=planned(kernels, target))
+
+
+def planned(kernels: KernelGraph, target: Target[ArtifactT_co]) -> KernelProgram:
+    """Return the program of ``kernels``: every form of weights that ``target`` reads, and a place for all."""
+    tiled = TileWeights(target.tiles(kernels)).run(kernels)
+    require_valid(verify_kernel(tiled), TileWeights.name)
+    return PlanMemory(target.storage.images_per_group).run(tiled)

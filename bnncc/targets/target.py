@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from bnncc.diagnostics import Diagnostic
 from bnncc.ir.bit import BitGraph
-from bnncc.ir.kernel import KernelProgram, StorageForm
+from bnncc.ir.kernel import KernelGraph, KernelProgram, Packing, StorageForm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,9 @@ class Target(Protocol, Generic[ArtifactT_co]):
 
     def check(self, graph: BitGraph) -> tuple[Diagnostic, ...]:
         """Return what this target cannot do with the lowered ``graph``, with spans."""
+
+    def tiles(self, graph: KernelGraph) -> Mapping[str, Packing]:
+        """Return in which further form its kernels read weights, by the name of the layer's result."""
 
     def emit(self, program: KernelProgram) -> ArtifactT_co:
         """Return the generated sources, and all that is needed to build and launch them."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from bnncc.ir import kernel
 from bnncc.ir.packing import (
     load_vectors,
+    repack_weights,
     unpack_words,
     vectors_per_pixel,
     weight_ones,
@@ -62,6 +63,14 @@ def ones_are_counted(node: kernel.XnorLayer, constants: Constants) -> bool:
         return True
     found = weight_ones(weight_words(constants.array(node.weight), node.packing))
     return np.array_equal(constants.array(node.weight_ones), found)
+
+
+def tiles_are_the_weights(node: kernel.XnorLayer, constants: Constants) -> bool:
+    """Return whether the second form of the weights holds the same signs in its own order."""
+    if node.tiles is None:
+        return True
+    expected = repack_weights(constants.array(node.weight), node.packing, node.tiles.packing, node.outputs)
+    return np.array_equal(constants.array(node.tiles.weight), expected)
 
 
 def integer_sums(node: kernel.IntegerLayer, x: Int64, weight: Array) -> Int64:

@@ -112,6 +112,7 @@ class _Machine:
         match node:
             case kernel.XnorLayer():
                 assert layer.ones_are_counted(node, self.constants), f"{node.result.name}: wrong ones"
+                assert layer.tiles_are_the_weights(node, self.constants), f"{node.result.name}: wrong tiles"
                 x = self._bytes(node.x)[: self._used_bytes(node.x)]
                 sums = layer.xnor_mismatches(node, x, self.constants.array(node.weight), self.images)
                 self._store(node.result, layer.apply_store(node, sums, self.constants))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, assert_never
 
@@ -10,7 +11,7 @@ from bnncc.codegen.render import render
 from bnncc.diagnostics import Diagnostic
 from bnncc.ir import bit, kernel
 from bnncc.ir.bit import BitGraph
-from bnncc.ir.kernel import KernelOp, KernelProgram, StorageForm
+from bnncc.ir.kernel import KernelGraph, KernelOp, KernelProgram, Packing, StorageForm
 from bnncc.targets.c import element_wise, packed_steps
 from bnncc.targets.c.artifact import CArtifact, CKernel
 from bnncc.targets.c.calls import Unit, inputs_of, outputs_of, port_of
@@ -62,6 +63,11 @@ class CTarget:
         """Return what this target cannot do: nothing is refused."""
         _ = graph
         return ()
+
+    def tiles(self, graph: KernelGraph) -> Mapping[str, Packing]:
+        """Return nothing: one form of weights serves every kernel."""
+        _ = graph
+        return {}
 
     def emit(self, program: KernelProgram) -> CArtifact:
         """Return ``model.c`` and ``model.h``, and what is needed to build and call them."""

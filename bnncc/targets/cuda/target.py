@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, assert_never
 
@@ -15,6 +16,7 @@ from bnncc.ir.bit import BitGraph
 from bnncc.ir.kernel import (
     FloatLayer,
     IntegerLayer,
+    KernelGraph,
     KernelOp,
     KernelProgram,
     Packing,
@@ -62,6 +64,11 @@ class CudaTarget:
     def check(self, graph: BitGraph) -> tuple[Diagnostic, ...]:  # noqa: ARG002 - nothing is refused
         """Return nothing: the popc tier runs every network that the kernel level can say."""
         return ()
+
+    def tiles(self, graph: KernelGraph) -> Mapping[str, Packing]:
+        """Return in which form the kernels of tier wgmma read weights, by the name of the layer's result."""
+        _ = graph
+        return {}
 
     def emit(self, program: KernelProgram) -> CudaArtifact:
         """Return the source of all kernels and their launches."""
