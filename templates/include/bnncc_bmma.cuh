@@ -149,12 +149,6 @@ __device__ __forceinline__ unsigned bnncc_output_of_column(unsigned column)
     return column / (8 * N_TILES) * (8 * N_TILES) + column % 8 / 2 * (2 * N_TILES) + column / 8 % N_TILES * 2 + column % 2;
 }
 
-// Where the weights of an output begin; its next vector is 32 further on.
-__device__ __forceinline__ size_t bnncc_weights_of(unsigned output, int vectors)
-{
-    return (size_t)(output / 32) * vectors * 32 + output % 32;
-}
-
 // Starts the copy of the vectors first, first + 1, ... of every row, STEP of them; those from end on become 0.
 // Each thread copies of one row, thread % ROWS: it gives that row's first vector, and whether there is such a row.
 template <int STEP, int ROWS, int THREADS, int VECTOR_STEP>

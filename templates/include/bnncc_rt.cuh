@@ -13,6 +13,12 @@ __device__ __forceinline__ size_t bnncc_rows8x128(int image, int vectors)
     return (size_t)(image / 8) * vectors * 8 + image % 8;
 }
 
+// Where the weights of an output begin; its next vector is 32 further on.
+__device__ __forceinline__ size_t bnncc_weights_of(unsigned output, int vectors)
+{
+    return (size_t)(output / 32) * vectors * 32 + output % 32;
+}
+
 // How many of 128 signs differ. A dot product of K signs is K - 2 * mismatches.
 __device__ __forceinline__ int bnncc_mismatches(uint4 a, uint4 b)
 {
@@ -47,14 +53,15 @@ __device__ __forceinline__ float bnncc_affine(float x, float scale, float shift)
 }
 
 // Mismatches of one output channel a lane with up to IMAGES rows of x: vectors first, first + step, ...
-// The weights of 32 channels stand side by side, so a warp reads 512 bytes at once. Rows past the images of
-// the batch hold nothing and are not read.
+// The weights of 32 channels stand side by side, so lanes of neighbouring channels read neighbouring bytes. Rows
+// past the images of the batch hold nothing and are not read.
 template <int IMAGES, int IMAGE_STEP, int VECTOR_STEP>
 __device__ __forceinline__ void bnncc_xnor_rows(const uint4 *__restrict__ x, const uint4 *__restrict__ weight,
                                                 int images, int first, int vectors, int step,
                                                 int *mismatches)
 {
-#pragma unroll 2
+    constexpr int AT_ONCE = IMAGES == 1 ? 4 : 2;  // loads under way
+#pragma unroll AT_ONCE
     for (int v = first; v < vectors; v += step) {
         const uint4 w = weight[v * 32];
 #pragma unroll
@@ -62,4 +69,17 @@ __device__ __forceinline__ void bnncc_xnor_rows(const uint4 *__restrict__ x, con
             if (i < images)
                 mismatches[i] += bnncc_mismatches(w, x[(size_t)i * IMAGE_STEP + v * VECTOR_STEP]);
     }
+}
+
+// Stores the bits of COLUMNS outputs, those of the tile with this number, out of a word that holds them in place.
+template <int COLUMNS>
+__device__ __forceinline__ void bnncc_store_outputs(unsigned *word, int tile, unsigned bits)
+{
+    const int part = tile % (32 / COLUMNS);
+    if (COLUMNS == 32)
+        *word = bits;
+    else if (COLUMNS == 16)
+        reinterpret_cast<unsigned short *>(word)[part] = (unsigned short)(bits >> part * 16);
+    else
+        reinterpret_cast<unsigned char *>(word)[part] = (unsigned char)(bits >> part * 8);
 }

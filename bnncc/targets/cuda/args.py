@@ -16,7 +16,7 @@ class WindowArgs:
     """What all kernels that slide a window know; a base without behaviour of its own."""
 
     comment: str
-    name: str
+    layer: str
     parameters: str
     height: int
     width: int
@@ -88,6 +88,11 @@ class XnorConvArgs(WindowArgs):
         return self.tile.threads
 
     @property
+    def is_split(self) -> bool:
+        """Return whether several warps share a sum."""
+        return self.tile.parts > 1
+
+    @property
     def is_staged(self) -> bool:
         """Return whether the input under a tile goes through shared memory."""
         return self.staged_planes > 0
@@ -101,14 +106,15 @@ class XnorConvArgs(WindowArgs):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XnorDenseArgs:
-    """A binary dense layer, eight images and 32 outputs a block."""
+    """A binary dense layer, eight images and ``columns`` outputs a tile."""
 
     template: ClassVar[str] = "cuda/xnor_dense.cu.j2"
     comment: str
-    name: str
+    layer: str
     parameters: str
     vectors: int
     groups: int
+    columns: int
     x_layout: str
     x_step: int
     x_image_step: int
@@ -121,7 +127,7 @@ class BmmaDenseArgs:
 
     template: ClassVar[str] = "cuda/bmma_dense.cu.j2"
     comment: str
-    name: str
+    layer: str
     parameters: str
     vectors: int
     steps: int
@@ -184,7 +190,7 @@ class IntegerDenseArgs:
 
     template: ClassVar[str] = "cuda/integer_dense.cu.j2"
     comment: str
-    name: str
+    layer: str
     parameters: str
     fan_in: int
     quads: int
@@ -226,7 +232,7 @@ class ValueMapArgs:
 
     template: ClassVar[str] = "cuda/value_map.cu.j2"
     comment: str
-    name: str
+    layer: str
     tables: str
     parameters: str
     blocks: int
@@ -249,7 +255,7 @@ class SignMapArgs:
 
     template: ClassVar[str] = "cuda/sign_map.cu.j2"
     comment: str
-    name: str
+    layer: str
     tables: str
     parameters: str
     blocks: int
@@ -276,7 +282,7 @@ class WordMapArgs:
 
     template: ClassVar[str] = "cuda/word_map.cu.j2"
     comment: str
-    name: str
+    layer: str
     parameters: str
     blocks: int
     vectors: int
@@ -285,6 +291,30 @@ class WordMapArgs:
     lines: tuple[str, ...]
     y_layout: str
     y_word_step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelArgs:
+    """The kernel of one layer: a block makes one tile.
+
+    Args:
+        name: of the kernel.
+        layer: the structure that holds its device function.
+        bounds: threads of a block, and blocks that a multiprocessor should hold.
+        parameters: as in the device function.
+        arguments: what the device function is called with.
+        has_shared: whether it works in shared memory.
+        is_bmma: whether it is left out where tensor cores multiply no single bits.
+    """
+
+    template: ClassVar[str] = "cuda/kernel.cu.j2"
+    name: str
+    layer: str
+    bounds: str
+    parameters: str
+    arguments: str
+    has_shared: bool
+    is_bmma: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

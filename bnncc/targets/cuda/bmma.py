@@ -17,13 +17,15 @@ from bnncc.targets.cuda.plan import (
     IMAGES,
     PLANE_BITS,
     KernelPlan,
+    LayerBody,
     Parameter,
     ceil_div,
     constant,
-    declarations,
+    layer_name,
     packed_form,
     reads,
     table_name,
+    tile_declarations,
 )
 from bnncc.targets.cuda.store import group_count, store_args, store_parameters, stored_groups
 
@@ -70,8 +72,8 @@ def _dense(
     lines = _lines(cut, f"{cut.rows} images x {cut.columns} outputs")
     template_args = args.BmmaDenseArgs(
         comment=_comment(program, node, lines, sizes.geometry),
-        name=name,
-        parameters=declarations(parameters),
+        layer=layer_name(program, name),
+        parameters=tile_declarations(parameters),
         vectors=form.vectors,
         steps=ceil_div(form.vectors, cut.step),
         groups=group_count(node.outputs),
@@ -82,7 +84,9 @@ def _dense(
         lane_word=_lane_word(node),
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, sizes.geometry, "bmma", sizes.work)
+    return KernelPlan(
+        template_args, parameters, sizes.geometry, _body(program, name, cut), "bmma", sizes.work
+    )
 
 
 def _dense_sizes(node: XnorLayer, vectors: int, cut: Cut) -> _Sizes | None:
@@ -112,9 +116,9 @@ def _conv(
     lines = _lines(cut, f"{tile.rows}x{tile.columns} sums x {cut.columns} channels")
     template_args = args.BmmaConvArgs(
         comment=_comment(program, node, lines, sizes.geometry),
-        name=name,
+        layer=layer_name(program, name),
         tables=table_name(program, name),
-        parameters=declarations(parameters),
+        parameters=tile_declarations(parameters),
         height=node.x.type.spatial[0],
         width=node.x.type.spatial[1],
         window=node.window,
@@ -129,7 +133,9 @@ def _conv(
         lane_word=_lane_word(node),
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, sizes.geometry, "bmma", sizes.work)
+    return KernelPlan(
+        template_args, parameters, sizes.geometry, _body(program, name, cut), "bmma", sizes.work
+    )
 
 
 def _conv_sizes(node: XnorLayer, tile: launch.Tile, cut: Cut) -> _Sizes | None:
@@ -190,6 +196,10 @@ def _work(cut: Cut, vectors: int, l2_bytes: int) -> Work:
         column_loads=steps * cut.n_tiles // 2,
         l2_bytes=l2_bytes,
     )
+
+
+def _body(program: KernelProgram, name: str, cut: Cut) -> LayerBody:
+    return LayerBody(name=layer_name(program, name), has_shared=True, resident_blocks=cut.resident_blocks)
 
 
 def _planes(node: XnorLayer) -> int:

@@ -14,12 +14,14 @@ from bnncc.targets.cuda.plan import (
     C_TYPES,
     PLANE_BITS,
     KernelPlan,
+    LayerBody,
     PackedForm,
     Parameter,
-    declarations,
+    layer_name,
     packed_form,
     reads,
     table_name,
+    tile_declarations,
     writes,
 )
 from bnncc.targets.cuda.store import border_columns, border_rows
@@ -61,8 +63,8 @@ def _word_map(
     geometry = launch.map_geometry(y.vectors * 4)
     template_args = args.WordMapArgs(
         comment=_comment(program, node, "a thread makes a word of 32 signs", geometry),
-        name=name,
-        parameters=declarations(parameters),
+        layer=layer_name(program, name),
+        parameters=tile_declarations(parameters),
         blocks=geometry.blocks_per_step,
         vectors=y.vectors,
         x_layout=x.function,
@@ -71,7 +73,7 @@ def _word_map(
         y_layout=y.function,
         y_word_step=y.word_step,
     )
-    return KernelPlan(template_args, parameters, geometry)
+    return KernelPlan(template_args, parameters, geometry, _layer(program, name))
 
 
 def _sign_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPlan:
@@ -84,9 +86,9 @@ def _sign_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPla
     geometry = launch.map_geometry(form.vectors * PLANE_BITS)
     template_args = args.SignMapArgs(
         comment=_comment(program, node, "a thread makes a sign, a warp's ballot a word", geometry),
-        name=name,
+        layer=layer_name(program, name),
         tables=tables,
-        parameters=declarations(parameters),
+        parameters=tile_declarations(parameters),
         blocks=geometry.blocks_per_step,
         vectors=form.vectors,
         pixels=pixels,
@@ -100,7 +102,7 @@ def _sign_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPla
         y_layout=form.function,
         y_word_step=form.word_step,
     )
-    return KernelPlan(template_args, parameters, geometry)
+    return KernelPlan(template_args, parameters, geometry, _layer(program, name))
 
 
 def _value_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPlan:
@@ -118,9 +120,9 @@ def _value_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPl
     geometry = launch.map_geometry(result.count)
     template_args = args.ValueMapArgs(
         comment=_comment(program, node, "a thread makes a value", geometry),
-        name=name,
+        layer=layer_name(program, name),
         tables=tables,
-        parameters=declarations(parameters),
+        parameters=tile_declarations(parameters),
         blocks=geometry.blocks_per_step,
         count=result.count,
         lines=(*place, *body.lines, last),
@@ -130,7 +132,11 @@ def _value_map(program: KernelProgram, node: ElementWise, name: str) -> KernelPl
         height=result.spatial[0],
         width=result.spatial[1],
     )
-    return KernelPlan(template_args, parameters, geometry)
+    return KernelPlan(template_args, parameters, geometry, _layer(program, name))
+
+
+def _layer(program: KernelProgram, name: str) -> LayerBody:
+    return LayerBody(name=layer_name(program, name), has_shared=False)
 
 
 def _used_places(body: Body, places: dict[str, str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bnncc.ir.window import Window
@@ -67,7 +67,7 @@ class Tile:
         tiles_y: tiles that cover the result.
         tiles_x: see above.
         pixels_per_thread: sums that one thread holds at a time.
-        warps: of the block; all threads of a warp work on the same pixels.
+        warps: that work on different pixels, a divisor of `MAX_WARPS`; a thread has what its warp has.
         patch_rows: of the input that lie under the sums.
         patch_columns: see above.
     """
@@ -105,14 +105,29 @@ class Tile:
         return -(-self.pixels // round_pixels) * round_pixels
 
     @property
+    def parts(self) -> int:
+        """Return how many warps share a sum: as many as the block has for each of ``warps``."""
+        return MAX_WARPS // self.warps
+
+    @property
+    def partial_bytes(self) -> int:
+        """Return the shared memory in which the parts of a sum come together."""
+        return (self.parts - 1) * self.warps * self.pixels_per_thread * WARP * 4
+
+    @property
+    def own_bytes(self) -> int:
+        """Return the shared memory for sums and results."""
+        return self.pixel_slots * 4 + self.partial_bytes
+
+    @property
     def threads(self) -> int:
         """Return the threads of the block."""
-        return self.warps * WARP
+        return self.warps * self.parts * WARP
 
     @property
     def resident_blocks(self) -> int:
         """Return the blocks that one multiprocessor should hold at the same time."""
-        return min(MAX_RESIDENT_BLOCKS, max(1, RESIDENT_THREADS // self.threads))
+        return max(1, RESIDENT_THREADS // self.threads)
 
     @property
     def patch_pixels(self) -> int:
@@ -138,7 +153,7 @@ class TileProblem:
         if self.pool is not None:
             sum_rows, sum_columns = covered(self.pool, out_rows, out_columns)
         pixels = sum_rows * sum_columns
-        per_thread = 8 if pixels >= 32 else 4
+        per_thread = 8 if pixels >= 64 else 4
         patch_rows, patch_columns = covered(self.window, sum_rows, sum_columns)
         return Tile(
             out_rows=out_rows,
@@ -148,7 +163,7 @@ class TileProblem:
             tiles_y=-(-self.out_size[0] // out_rows),
             tiles_x=-(-self.out_size[1] // out_columns),
             pixels_per_thread=per_thread,
-            warps=min(MAX_WARPS, -(-pixels // per_thread)),
+            warps=next((warps for warps in (1, 2, 4) if warps * per_thread >= pixels), MAX_WARPS),
             patch_rows=patch_rows,
             patch_columns=patch_columns,
         )
@@ -175,7 +190,7 @@ def choose_tile(problem: TileProblem, bytes_per_patch_pixel: int) -> Tile:
     fitting = [
         tile
         for tile in problem.candidates()
-        if tile.patch_pixels * bytes_per_patch_pixel + tile.pixel_slots * 4 <= SHARED_LIMIT_BYTES
+        if tile.patch_pixels * bytes_per_patch_pixel + tile.own_bytes <= SHARED_LIMIT_BYTES
     ]
     if not fitting:
         return problem.candidates()[-1]
@@ -186,9 +201,19 @@ def choose_tile(problem: TileProblem, bytes_per_patch_pixel: int) -> Tile:
     return wide[-1] if wide else fitting[0]
 
 
+def spread_tile(tile: Tile) -> Tile:
+    """Return ``tile`` with its sums over all warps of the block."""
+    return replace(tile, warps=MAX_WARPS, pixels_per_thread=min(8, -(-tile.pixels // MAX_WARPS)))
+
+
+def row_columns(groups: int) -> int:
+    """Return how many outputs a tile of a binary dense layer has, for a GPU busy with one image."""
+    return next((columns for columns in (32, 16) if groups * 32 // columns >= BUSY_BLOCKS), 8)
+
+
 def staged_planes(tile: Tile, planes: int) -> int:
     """Return how many planes of 128 channels fit shared memory at a time; 0 where not even one does."""
-    room = SHARED_LIMIT_BYTES - tile.pixel_slots * 4
+    room = SHARED_LIMIT_BYTES - tile.own_bytes
     return min(planes, room // (tile.patch_pixels * 16))
 
 

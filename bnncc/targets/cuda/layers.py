@@ -14,13 +14,15 @@ from bnncc.targets.cuda.plan import (
     IMAGES,
     PLANE_BITS,
     KernelPlan,
+    LayerBody,
     Parameter,
     ceil_div,
     constant,
-    declarations,
+    layer_name,
     packed_form,
     reads,
     table_name,
+    tile_declarations,
     writes,
 )
 from bnncc.targets.cuda.store import group_count, store_args, store_parameters, stored_groups
@@ -44,23 +46,28 @@ def _xnor_dense(
     program: KernelProgram, node: XnorLayer, name: str, parameters: tuple[Parameter, ...]
 ) -> KernelPlan:
     form = packed_form(node.x.type)
-    geometry = launch.row_geometry(stored_groups(node), launch.ROW_PARTIAL_BYTES)
-    lines = ("tier popc: a lane is an output, a block 32 outputs of 8 images; 8 warps share the inputs",)
+    columns = launch.row_columns(stored_groups(node))
+    geometry = launch.row_geometry(stored_groups(node) * 32 // columns, launch.ROW_PARTIAL_BYTES)
+    body = LayerBody(name=layer_name(program, name), has_shared=True)
+    lines = (
+        f"tier popc: a lane is an output, a tile {columns} outputs of 8 images; 8 warps share the inputs",
+    )
     template_args = args.XnorDenseArgs(
         comment=_comment(program, node, lines, geometry),
-        name=name,
-        parameters=declarations(parameters),
+        layer=body.name,
+        parameters=tile_declarations(parameters),
         vectors=form.vectors,
         groups=group_count(node.outputs),
+        columns=columns,
         x_layout=form.function,
         x_step=form.vector_step,
         x_image_step=form.image_step,
         store=store_args(node),
     )
-    words = form.vectors * 4 * 32
-    l2_bytes = (launch.ROW_IMAGES + 32) * form.vectors * 16
+    words = form.vectors * 4 * columns
+    l2_bytes = (launch.ROW_IMAGES + columns) * form.vectors * 16
     work = Work(popcounts=launch.ROW_IMAGES * words, single_popcounts=words, l2_bytes=l2_bytes)
-    return KernelPlan(template_args, parameters, geometry, "popc", work)
+    return KernelPlan(template_args, parameters, geometry, body, "popc", work)
 
 
 def _xnor_conv(
@@ -72,13 +79,14 @@ def _xnor_conv(
     tile = launch.choose_tile(tile_problem(node), bytes_per_patch_pixel=16)
     staged = launch.staged_planes(tile, planes)
     words_bytes = tile.pixel_slots * 4 if isinstance(node.store, StoreSigns) else 0
-    shared = staged * tile.patch_pixels * 16 + words_bytes
+    shared = staged * tile.patch_pixels * 16 + tile.partial_bytes + words_bytes
     geometry = launch.tile_geometry(tile, stored_groups(node), shared)
+    body = _tile_body(program, name, tile)
     template_args = args.XnorConvArgs(
         comment=_comment(program, node, _tile_lines("popc", tile), geometry),
-        name=name,
+        layer=body.name,
         tables=table_name(program, name),
-        parameters=declarations(parameters),
+        parameters=tile_declarations(parameters),
         height=height,
         width=width,
         window=node.window,
@@ -94,7 +102,7 @@ def _xnor_conv(
     popcounts = tile.pixel_slots * vectors * 4 * 32
     l2_bytes = (planes * tile.patch_pixels + vectors * 32) * 16
     work = Work(popcounts=popcounts, single_popcounts=popcounts, l2_bytes=l2_bytes)
-    return KernelPlan(template_args, parameters, geometry, "popc", work)
+    return KernelPlan(template_args, parameters, geometry, body, "popc", work)
 
 
 def integer_plan(program: KernelProgram, node: IntegerLayer, name: str) -> KernelPlan:
@@ -117,11 +125,12 @@ def _integer_dense(
     staged = launch.staged_quads(quads)
     shared = launch.ROW_IMAGES * staged * 4 + launch.ROW_PARTIAL_BYTES
     geometry = launch.row_geometry(stored_groups(node), shared)
-    lines = ("dp4a: a lane is an output, a block 32 outputs of 8 images; 8 warps share the inputs",)
+    body = LayerBody(name=layer_name(program, name), has_shared=True)
+    lines = ("dp4a: a lane is an output, a tile 32 outputs of 8 images; 8 warps share the inputs",)
     template_args = args.IntegerDenseArgs(
         comment=_comment(program, node, lines, geometry),
-        name=name,
-        parameters=declarations(parameters),
+        layer=body.name,
+        parameters=tile_declarations(parameters),
         fan_in=node.fan_in,
         quads=quads,
         staged_quads=staged,
@@ -129,7 +138,7 @@ def _integer_dense(
         dot4=_DOT4[node.x.type.elem],
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, geometry, "dp4a")
+    return KernelPlan(template_args, parameters, geometry, body, "dp4a")
 
 
 def _integer_conv(
@@ -138,15 +147,16 @@ def _integer_conv(
     height, width = node.x.type.spatial
     quads = ceil_div(node.fan_in, 4)
     staged = launch.staged_quads(quads)
-    tile = launch.choose_tile(tile_problem(node), bytes_per_patch_pixel=0)
+    tile = launch.spread_tile(launch.choose_tile(tile_problem(node), bytes_per_patch_pixel=0))
     words_bytes = tile.pixel_slots * 4 if isinstance(node.store, StoreSigns) else 0
     shared = tile.warps * tile.pixels_per_thread * staged * 4 + words_bytes
     geometry = launch.tile_geometry(tile, stored_groups(node), shared)
+    body = _tile_body(program, name, tile)
     template_args = args.IntegerConvArgs(
         comment=_comment(program, node, _tile_lines("dp4a", tile), geometry),
-        name=name,
+        layer=body.name,
         tables=table_name(program, name),
-        parameters=declarations(parameters),
+        parameters=tile_declarations(parameters),
         height=height,
         width=width,
         window=node.window,
@@ -159,7 +169,7 @@ def _integer_conv(
         dot4=_DOT4[node.x.type.elem],
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, geometry, "dp4a")
+    return KernelPlan(template_args, parameters, geometry, body, "dp4a")
 
 
 def float_plan(program: KernelProgram, node: FloatLayer, name: str) -> KernelPlan:
@@ -174,6 +184,7 @@ def float_plan(program: KernelProgram, node: FloatLayer, name: str) -> KernelPla
         threads=launch.MAP_THREADS,
         shared_bytes=0,
     )
+    body = LayerBody(name=layer_name(program, name), has_shared=False)
     parameters = (
         reads("x", "float", node.x),
         constant("weight", "unsigned" if node.is_binary else "float", program, node.weight),
@@ -183,8 +194,8 @@ def float_plan(program: KernelProgram, node: FloatLayer, name: str) -> KernelPla
         comment=_comment(
             program, node, ("a thread makes one sum, a warp 32 channels of one pixel",), geometry
         ),
-        name=name,
-        parameters=declarations(parameters),
+        layer=body.name,
+        parameters=tile_declarations(parameters),
         height=height,
         width=width,
         window=node.window,
@@ -198,7 +209,7 @@ def float_plan(program: KernelProgram, node: FloatLayer, name: str) -> KernelPla
         pad_value=c_float(np.float32(node.pad_value)),
         weight_words=ceil_div(node.outputs, 32),
     )
-    return KernelPlan(template_args, parameters, geometry)
+    return KernelPlan(template_args, parameters, geometry, body)
 
 
 def is_row_layer(node: XnorLayer | IntegerLayer) -> bool:
@@ -217,9 +228,14 @@ def tile_problem(node: XnorLayer | IntegerLayer) -> launch.TileProblem:
     )
 
 
+def _tile_body(program: KernelProgram, name: str, tile: launch.Tile) -> LayerBody:
+    return LayerBody(name=layer_name(program, name), has_shared=True, resident_blocks=tile.resident_blocks)
+
+
 def _tile_lines(tier: str, tile: launch.Tile) -> tuple[str, ...]:
-    block = f"a block 32 channels of {tile.rows}x{tile.columns} sums"
-    return (f"tier {tier}: a lane is a channel, {block}, a thread {tile.pixels_per_thread} sums",)
+    area = f"a tile 32 channels of {tile.rows}x{tile.columns} sums"
+    share = f"; {tile.parts} warps share a sum" if tile.parts > 1 else ""
+    return (f"tier {tier}: a lane is a channel, {area}, a thread {tile.pixels_per_thread} sums{share}",)
 
 
 def _comment(

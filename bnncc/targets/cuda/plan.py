@@ -31,17 +31,52 @@ class Parameter:
     declaration: str
     argument: Argument
 
+    @property
+    def name(self) -> str:
+        """Return what the device function calls it."""
+        return self.declaration.split()[-1].lstrip("*")
+
+    @property
+    def c_type(self) -> str:
+        """Return its type in C, without qualifiers of the pointer."""
+        return self.declaration.removesuffix(self.name).replace("__restrict__", "").strip()
+
 
 IMAGES: Final = Parameter("int images", ImagesArgument())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerBody:
+    """The structure that holds the device function of a layer, which makes one tile of its result.
+
+    Args:
+        name: of the structure.
+        has_shared: whether it works in shared memory.
+        resident_blocks: that a multiprocessor should hold where the layer is a kernel; 0: no wish.
+    """
+
+    name: str
+    has_shared: bool
+    resident_blocks: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class KernelPlan:
-    """A kernel before it is text; ``work`` is what the cost model compares, for binary layers only."""
+    """A kernel before it is text.
+
+    Args:
+        args: of its template.
+        parameters: of its device function, and so of its kernel.
+        geometry: of its launch.
+        body: what its template makes.
+        tier: how it multiplies.
+        work: what the cost model compares, for binary layers only.
+    """
 
     args: TemplateArgs
     parameters: tuple[Parameter, ...]
     geometry: LaunchGeometry
+    body: LayerBody
     tier: str = ""
     work: Work | None = None
 
@@ -89,13 +124,23 @@ def constant(name: str, c_type: str, program: KernelProgram, ref: ConstRef) -> P
 
 
 def declarations(parameters: tuple[Parameter, ...]) -> str:
-    """Return the parameter list of the kernel."""
+    """Return the parameter list of a kernel."""
     return ",\n    ".join(parameter.declaration for parameter in parameters)
+
+
+def tile_declarations(parameters: tuple[Parameter, ...]) -> str:
+    """Return the parameter list of a device function, after the place of the tile."""
+    return ",\n        ".join(parameter.declaration for parameter in parameters)
 
 
 def table_name(program: KernelProgram, name: str) -> str:
     """Return the start of the names of a kernel's tables: the kernel's name without the network's."""
     return name.removeprefix(kernel_prefix(program))
+
+
+def layer_name(program: KernelProgram, name: str) -> str:
+    """Return the name of the structure that holds the body of the kernel called ``name``."""
+    return f"{table_name(program, name)}_layer"
 
 
 def kernel_prefix(program: KernelProgram) -> str:

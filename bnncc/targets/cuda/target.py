@@ -24,14 +24,14 @@ from bnncc.ir.kernel import (
     XnorLayer,
 )
 from bnncc.ir.types import Layout
-from bnncc.targets.cuda.args import ModelArgs
+from bnncc.targets.cuda.args import KernelArgs, ModelArgs
 from bnncc.targets.cuda.artifact import CudaArtifact, Launch, TierUse, Variant
 from bnncc.targets.cuda.bmma import bmma_plan
 from bnncc.targets.cuda.cost import Work
 from bnncc.targets.cuda.describe import origin_text, traffic_of
 from bnncc.targets.cuda.elementwise import element_plan
 from bnncc.targets.cuda.layers import float_plan, integer_plan, xnor_plan
-from bnncc.targets.cuda.plan import KernelPlan, kernel_prefix
+from bnncc.targets.cuda.plan import KernelPlan, declarations, kernel_prefix
 from bnncc.targets.cuda.select import NO_PATCH, Tier, refused, tier_uses
 from bnncc.targets.target import SourceFile
 
@@ -119,6 +119,23 @@ class _Kernel:
         assert self.plan.work is not None, "kernels of binary layers say what they do"
         return self.launch, self.plan.work
 
+    @property
+    def wrapper(self) -> KernelArgs:
+        """Return the kernel that makes a tile a block."""
+        plan, body = self.plan, self.plan.body
+        threads = plan.geometry.threads
+        names = (item.name for item in plan.parameters)
+        shared = ("shared",) if body.has_shared else ()
+        return KernelArgs(
+            name=self.launch.kernel,
+            layer=body.name,
+            bounds=f"{threads}, {body.resident_blocks}" if body.resident_blocks else f"{threads}",
+            parameters=declarations(plan.parameters),
+            arguments=", ".join((*shared, "blockIdx.x", "blockIdx.y", *names)),
+            has_shared=body.has_shared,
+            is_bmma=plan.tier == "bmma",
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kernels:
@@ -136,7 +153,8 @@ class _Kernels:
     @property
     def texts(self) -> tuple[str, ...]:
         """Return the source of the kernels."""
-        return tuple(render(item.plan.args) for item in (self.first, self.second) if item is not None)
+        made = (item for item in (self.first, self.second) if item is not None)
+        return tuple(text for item in made for text in (render(item.plan.args), render(item.wrapper)))
 
 
 def _kernels(program: KernelProgram, node: KernelOp, name: str, tier: Tier) -> _Kernels:

@@ -2,12 +2,12 @@
 // Weights are not in this file: every kernel gets pointers into one blob that is uploaded once.
 //
 // Launches, in order:
-//   bnncc_convnet_conv1  grid (32 per image, 4)  block 128  from convnet.bnn:2:3
-//   bnncc_convnet_conv2  grid (32 per image, 4)  block 128  from convnet.bnn:3:3
+//   bnncc_convnet_conv1  grid (32 per image, 4)  block 256  from convnet.bnn:2:3
+//   bnncc_convnet_conv2  grid (32 per image, 4)  block 256  from convnet.bnn:3:3
 //     or bnncc_convnet_conv2_bmma  grid (8 per image, 2)  block 128  from 1 image on sm_75 sm_80 sm_86 sm_89 sm_90a
-//   bnncc_convnet_dense1  grid (1 per 8 images, 4)  block 256  from convnet.bnn:4:3
-//     or bnncc_convnet_dense1_bmma  grid (1 per 32 images, 4)  block 64  from 16 images on sm_75 sm_80 sm_86 sm_89 sm_90a
-//   bnncc_convnet_dense2  grid (1 per 8 images, 1)  block 256  from convnet.bnn:5:3
+//   bnncc_convnet_dense1  grid (1 per 8 images, 16)  block 256  from convnet.bnn:4:3
+//     or bnncc_convnet_dense1_bmma  grid (1 per 32 images, 4)  block 64  from 64 images on sm_75, from 128 images on sm_80 sm_86, from 256 images on sm_89 sm_90a
+//   bnncc_convnet_dense2  grid (1 per 8 images, 4)  block 256  from convnet.bnn:5:3
 
 // (bnncc_rt.cuh stands here)
 
@@ -16,110 +16,226 @@
 
 // conv1: from convnet.bnn:2:3
 //   u8[3, 32, 32] -> u8 x sign conv 3x3 padding 1, 1, 1, 1 -> threshold (9 border classes) -> sign[128, 32, 32]
-//   tier dp4a: a lane is a channel, a block 32 channels of 4x8 sums, a thread 8 sums
-//   32 blocks for an image, times 4 groups of channels; 128 threads; 1152 B of shared memory
+//   tier dp4a: a lane is a channel, a tile 32 channels of 4x8 sums, a thread 4 sums
+//   32 blocks for an image, times 4 groups of channels; 256 threads; 1152 B of shared memory
 //   An image: 3072 B read, 16384 B written; 8192 B of constants
 // Which row of the border table a sum uses: conv1_row[y] + conv1_column[x].
 static __constant__ unsigned short conv1_row[32] = {0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6};
 static __constant__ unsigned short conv1_column[32] = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2};
-extern "C" __global__ void __launch_bounds__(128, 5)
+struct conv1_layer {
+    static constexpr int C = 3, H = 32, W = 32;  // input
+    static constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
+    static constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
+    static constexpr int FAN_IN = C * KERNEL_H * KERNEL_W, QUADS = 7;  // bytes and quads of bytes of a window
+    static constexpr int STAGED = 8;  // quads at a time
+    static constexpr int GROUPS = 4;  // of 32 output channels, one channel a lane
+    static constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 32, OUT_W = 32;  // sums, results
+    static constexpr int TILES = 32, TILES_X = 4;  // of an image, a block each
+    static constexpr int TILE_W = 8, TILE_PIXELS = 32;  // sums of a tile
+    static constexpr int PIXELS = 4, WARPS = 8, SLOTS = 32;  // sums a thread, warps, sums in all
+
+    struct Shared {
+        uint4 windows[WARPS * PIXELS][STAGED / 4];  // the pixels under each sum, four bytes a word
+        unsigned words[SLOTS];
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const unsigned char *__restrict__ x,
+        const int *__restrict__ weight,
+        const int *__restrict__ limits,
+        unsigned *__restrict__ y)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp = threadIdx.x / 32;
+        const int group = tile_y;
+        const int image = tile_x / TILES;
+        const int tile = tile_x % TILES;
+        const int out_y = tile / TILES_X * 4;
+        const int out_x = tile % TILES_X * 8;
+        const int sums_y = out_y, sums_x = out_x;  // first sum of the tile
+        const unsigned char *x_image = x + (size_t)image * (C * H * W);
+        const int *weight_lane = weight + (size_t)group * QUADS * 32 + lane;
+
+        for (int first = warp * PIXELS; first < SLOTS; first += WARPS * PIXELS) {
+            int sums[PIXELS] = {};
+            for (int quad = 0; quad < QUADS; quad += STAGED) {
+                __syncthreads();
+                for (int i = threadIdx.x; i < WARPS * PIXELS * STAGED * 4; i += 256) {
+                    const int pixel = first - warp * PIXELS + i / (STAGED * 4), k = quad * 4 + i % (STAGED * 4);
+                    const int in_y = (sums_y + pixel / TILE_W) * STRIDE_H - PAD_TOP +
+                                     k / KERNEL_W % KERNEL_H * DILATION_H;
+                    const int in_x = (sums_x + pixel % TILE_W) * STRIDE_W - PAD_LEFT +
+                                     k % KERNEL_W * DILATION_W;
+                    const int channel = k / (KERNEL_H * KERNEL_W);
+                    const bool is_inside = k < FAN_IN && (unsigned)in_y < H && (unsigned)in_x < W;
+                    ((unsigned char *)shared.windows)[i] =
+                        is_inside ? (unsigned char)x_image[(channel * H + in_y) * W + in_x] : 0;
+                }
+                __syncthreads();
+                for (int q = 0; q < STAGED && quad + q < QUADS && group < GROUPS; q += 4) {
+                    int w[4];
+#pragma unroll
+                    for (int j = 0; j < 4; ++j)
+                        w[j] = quad + q + j < QUADS ? weight_lane[(quad + q + j) * 32] : 0;
+#pragma unroll
+                    for (int i = 0; i < PIXELS; ++i) {
+                        const uint4 pixels = shared.windows[warp * PIXELS + i][q / 4];
+                        sums[i] = bnncc_dot4_u8(pixels.x, w[0], sums[i]);
+                        sums[i] = bnncc_dot4_u8(pixels.y, w[1], sums[i]);
+                        sums[i] = bnncc_dot4_u8(pixels.z, w[2], sums[i]);
+                        sums[i] = bnncc_dot4_u8(pixels.w, w[3], sums[i]);
+                    }
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < PIXELS; ++i) {
+                const int sum_y = sums_y + (first + i) / TILE_W, sum_x = sums_x + (first + i) % TILE_W;
+                const bool is_sum = first + i < TILE_PIXELS && group < GROUPS && (unsigned)sum_y < SUMS_H &&
+                                    (unsigned)sum_x < SUMS_W;
+                // One ballot is one word: bit c says that channel 32 * group + c fires.
+                const int border = is_sum ? conv1_row[sum_y] + conv1_column[sum_x] : 0;
+                const int limit = is_sum ? limits[(border * GROUPS + group) * 32 + lane] : 0;
+                const unsigned fires = __ballot_sync(0xffffffffu, sums[i] >= limit);
+                if (lane == i)
+                    shared.words[first + i] = is_sum ? fires : 0u;
+            }
+        }
+        __syncthreads();
+        unsigned *y_image = y + bnncc_planes128(image, 1024) * 4;
+        for (int i = threadIdx.x; i < 32; i += 256) {
+            const int row = i / 8, column = i % 8;
+            if (out_y + row >= OUT_H || out_x + column >= OUT_W)
+                continue;
+            const unsigned word = shared.words[i];
+            const int vector = (group / 4 * OUT_H + out_y + row) * OUT_W + out_x + column;
+            y_image[vector * 4 + group % 4] = word;
+        }
+    }
+};
+
+
+extern "C" __global__ void __launch_bounds__(256, 2)
 bnncc_convnet_conv1(
     const unsigned char *__restrict__ x,
     const int *__restrict__ weight,
     const int *__restrict__ limits,
     unsigned *__restrict__ y)
 {
-    constexpr int C = 3, H = 32, W = 32;  // input
-    constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
-    constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
-    constexpr int FAN_IN = C * KERNEL_H * KERNEL_W, QUADS = 7;  // bytes and quads of bytes of a window
-    constexpr int STAGED = 8;  // quads at a time
-    constexpr int GROUPS = 4;  // of 32 output channels, one channel a lane
-    constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 32, OUT_W = 32;  // sums, results
-    constexpr int TILES = 32, TILES_X = 4;  // of an image, a block each
-    constexpr int TILE_W = 8, TILE_PIXELS = 32;  // sums of a tile
-    constexpr int PIXELS = 8, WARPS = 4, SLOTS = 32;  // sums a thread, warps, sums in all
-
-    __shared__ uint4 windows[WARPS * PIXELS][STAGED / 4];  // the pixels under each sum, four bytes a word
-    __shared__ unsigned words[SLOTS];
-
-    const int lane = threadIdx.x % 32;
-    const int warp = threadIdx.x / 32;
-    const int group = blockIdx.y;
-    const int image = blockIdx.x / TILES;
-    const int tile = blockIdx.x % TILES;
-    const int out_y = tile / TILES_X * 4;
-    const int out_x = tile % TILES_X * 8;
-    const int sums_y = out_y, sums_x = out_x;  // first sum of the tile
-    const unsigned char *x_image = x + (size_t)image * (C * H * W);
-    const int *weight_lane = weight + (size_t)group * QUADS * 32 + lane;
-
-    for (int first = warp * PIXELS; first < SLOTS; first += WARPS * PIXELS) {
-        int sums[PIXELS] = {};
-        for (int quad = 0; quad < QUADS; quad += STAGED) {
-            __syncthreads();
-            for (int i = threadIdx.x; i < WARPS * PIXELS * STAGED * 4; i += 128) {
-                const int pixel = first - warp * PIXELS + i / (STAGED * 4), k = quad * 4 + i % (STAGED * 4);
-                const int in_y = (sums_y + pixel / TILE_W) * STRIDE_H - PAD_TOP +
-                                 k / KERNEL_W % KERNEL_H * DILATION_H;
-                const int in_x = (sums_x + pixel % TILE_W) * STRIDE_W - PAD_LEFT +
-                                 k % KERNEL_W * DILATION_W;
-                const int channel = k / (KERNEL_H * KERNEL_W);
-                const bool is_inside = k < FAN_IN && (unsigned)in_y < H && (unsigned)in_x < W;
-                ((unsigned char *)windows)[i] =
-                    is_inside ? (unsigned char)x_image[(channel * H + in_y) * W + in_x] : 0;
-            }
-            __syncthreads();
-            for (int q = 0; q < STAGED && quad + q < QUADS && group < GROUPS; q += 4) {
-                int w[4];
-#pragma unroll
-                for (int j = 0; j < 4; ++j)
-                    w[j] = quad + q + j < QUADS ? weight_lane[(quad + q + j) * 32] : 0;
-#pragma unroll
-                for (int i = 0; i < PIXELS; ++i) {
-                    const uint4 pixels = windows[warp * PIXELS + i][q / 4];
-                    sums[i] = bnncc_dot4_u8(pixels.x, w[0], sums[i]);
-                    sums[i] = bnncc_dot4_u8(pixels.y, w[1], sums[i]);
-                    sums[i] = bnncc_dot4_u8(pixels.z, w[2], sums[i]);
-                    sums[i] = bnncc_dot4_u8(pixels.w, w[3], sums[i]);
-                }
-            }
-        }
-#pragma unroll
-        for (int i = 0; i < PIXELS; ++i) {
-            const int sum_y = sums_y + (first + i) / TILE_W, sum_x = sums_x + (first + i) % TILE_W;
-            const bool is_sum = first + i < TILE_PIXELS && group < GROUPS && (unsigned)sum_y < SUMS_H &&
-                                (unsigned)sum_x < SUMS_W;
-            // One ballot is one word: bit c says that channel 32 * group + c fires.
-            const int border = is_sum ? conv1_row[sum_y] + conv1_column[sum_x] : 0;
-            const int limit = is_sum ? limits[(border * GROUPS + group) * 32 + lane] : 0;
-            const unsigned fires = __ballot_sync(0xffffffffu, sums[i] >= limit);
-            if (lane == i)
-                words[first + i] = is_sum ? fires : 0u;
-        }
-    }
-    __syncthreads();
-    unsigned *y_image = y + bnncc_planes128(image, 1024) * 4;
-    for (int i = threadIdx.x; i < 32; i += 128) {
-        const int row = i / 8, column = i % 8;
-        if (out_y + row >= OUT_H || out_x + column >= OUT_W)
-            continue;
-        const unsigned word = words[i];
-        const int vector = (group / 4 * OUT_H + out_y + row) * OUT_W + out_x + column;
-        y_image[vector * 4 + group % 4] = word;
-    }
+    __shared__ conv1_layer::Shared shared;
+    conv1_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, limits, y);
 }
 
 
 // conv2: from convnet.bnn:3:3
 //   sign[128, 32, 32] -> xnor conv 3x3 padding 1, 1, 1, 1 -> threshold (9 border classes) -> max pool 2x2 -> flip -> sign[128, 16, 16]
-//   tier popc: a lane is a channel, a block 32 channels of 4x8 sums, a thread 8 sums
-//   32 blocks for an image, times 4 groups of channels; 128 threads; 1088 B of shared memory
+//   tier popc: a lane is a channel, a tile 32 channels of 4x8 sums, a thread 4 sums
+//   32 blocks for an image, times 4 groups of channels; 256 threads; 1088 B of shared memory
 //   An image: 16384 B read, 4096 B written; 23056 B of constants
 // Which row of the border table a sum uses: conv2_row[y] + conv2_column[x].
 static __constant__ unsigned short conv2_row[32] = {0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6};
 static __constant__ unsigned short conv2_column[32] = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2};
-extern "C" __global__ void __launch_bounds__(128, 5)
+struct conv2_layer {
+    static constexpr int PLANES = 1, H = 32, W = 32;  // input: planes of 128 channels
+    static constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
+    static constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
+    static constexpr int GROUPS = 4;  // of 32 output channels, one channel a lane
+    static constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 16, OUT_W = 16;  // sums, results
+    static constexpr int TILES = 32, TILES_X = 4;  // of an image, a block each
+    static constexpr int TILE_W = 8, TILE_PIXELS = 32;  // sums of a tile
+    static constexpr int PIXELS = 4, SLOTS = 32;  // sums a thread, sums in all
+    static constexpr int WARPS = 8, PARTS = 1;  // warps side by side; parts of a sum, other warps each
+    static constexpr int PATCH_H = 6, PATCH_W = 10;  // input under the tile
+    static constexpr int STAGED = 1;  // planes at a time
+
+    struct Shared {
+        uint4 patch[STAGED * PATCH_H * PATCH_W];
+        unsigned words[SLOTS];
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const uint4 *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int *__restrict__ limits,
+        const unsigned *__restrict__ flips_after_pool,
+        unsigned *__restrict__ y)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp = threadIdx.x / 32 % WARPS, part = threadIdx.x / 32 / WARPS;
+        const int group = tile_y;
+        const int image = tile_x / TILES;
+        const int tile = tile_x % TILES;
+        const int out_y = tile / TILES_X * 2;
+        const int out_x = tile % TILES_X * 4;
+        const int sums_y = out_y * 2;  // first sum of the tile
+        const int sums_x = out_x * 2;
+        const uint4 *x_image = x + bnncc_planes128(image, PLANES * H * W);
+        const uint4 *weight_lane = weight + (size_t)group * PLANES * KERNEL_H * KERNEL_W * 32 + lane;
+
+        for (int first = warp * PIXELS; first < SLOTS; first += WARPS * PIXELS) {
+            int mismatches[PIXELS] = {};
+            int corner[PIXELS];  // of each pixel's window in the patch
+#pragma unroll
+            for (int i = 0; i < PIXELS; ++i) {
+                const int pixel = first + i < TILE_PIXELS ? first + i : 0;
+                corner[i] = pixel / TILE_W * STRIDE_H * PATCH_W + pixel % TILE_W * STRIDE_W;
+            }
+            for (int plane = 0; plane < PLANES; plane += STAGED) {
+                __syncthreads();
+                for (int i = threadIdx.x; i < STAGED * PATCH_H * PATCH_W; i += 256) {
+                    const int in_plane = plane + i / (PATCH_H * PATCH_W);
+                    const int in_y = sums_y * STRIDE_H - PAD_TOP + i / PATCH_W % PATCH_H;
+                    const int in_x = sums_x * STRIDE_W - PAD_LEFT + i % PATCH_W;
+                    const bool is_inside = in_plane < PLANES && (unsigned)in_y < H && (unsigned)in_x < W;
+                    shared.patch[i] = is_inside ? x_image[(in_plane * H + in_y) * W + in_x] : uint4{};
+                }
+                __syncthreads();
+                // The parts take turns at the rows of taps of all staged planes.
+                const int rows = group < GROUPS ? min(STAGED, PLANES - plane) * KERNEL_H : 0;
+#pragma unroll 1
+                for (int row = part; row < rows; row += PARTS) {
+                    const int tap = (row / KERNEL_H * PATCH_H + row % KERNEL_H * DILATION_H) * PATCH_W;
+#pragma unroll
+                    for (int tap_x = 0; tap_x < KERNEL_W; ++tap_x) {
+                        const uint4 w = weight_lane[((plane * KERNEL_H + row) * KERNEL_W + tap_x) * 32];
+#pragma unroll
+                        for (int i = 0; i < PIXELS; ++i)
+                            mismatches[i] += bnncc_mismatches(w, shared.patch[tap + corner[i] + tap_x * DILATION_W]);
+                    }
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < PIXELS; ++i) {
+                const int sum_y = sums_y + (first + i) / TILE_W, sum_x = sums_x + (first + i) % TILE_W;
+                const bool is_sum = first + i < TILE_PIXELS && group < GROUPS && (unsigned)sum_y < SUMS_H &&
+                                    (unsigned)sum_x < SUMS_W;
+                // One ballot is one word: bit c says that channel 32 * group + c fires.
+                const int border = is_sum ? conv2_row[sum_y] + conv2_column[sum_x] : 0;
+                const int limit = is_sum ? limits[(border * GROUPS + group) * 32 + lane] : 0;
+                const unsigned fires = __ballot_sync(0xffffffffu, mismatches[i] <= limit);
+                if (lane == i)
+                    shared.words[first + i] = is_sum ? fires : 0u;
+            }
+        }
+        __syncthreads();
+        unsigned *y_image = y + bnncc_rows8x128(image, 256) * 4;
+        for (int i = threadIdx.x; i < 8; i += 256) {
+            const int row = i / 4, column = i % 4;
+            if (out_y + row >= OUT_H || out_x + column >= OUT_W)
+                continue;
+            unsigned word = 0;  // the maximum of signs is OR
+            for (int pool_y = 0; pool_y < 2; ++pool_y)
+                for (int pool_x = 0; pool_x < 2; ++pool_x)
+                    word |= shared.words[(row * 2 + pool_y) * TILE_W + column * 2 + pool_x];
+            if (group < GROUPS)
+                word ^= flips_after_pool[group];
+            const int vector = (group / 4 * OUT_H + out_y + row) * OUT_W + out_x + column;
+            y_image[vector * 32 + group % 4] = word;
+        }
+    }
+};
+
+
+extern "C" __global__ void __launch_bounds__(256, 2)
 bnncc_convnet_conv2(
     const uint4 *__restrict__ x,
     const uint4 *__restrict__ weight,
@@ -127,90 +243,8 @@ bnncc_convnet_conv2(
     const unsigned *__restrict__ flips_after_pool,
     unsigned *__restrict__ y)
 {
-    constexpr int PLANES = 1, H = 32, W = 32;  // input: planes of 128 channels
-    constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
-    constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
-    constexpr int GROUPS = 4;  // of 32 output channels, one channel a lane
-    constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 16, OUT_W = 16;  // sums, results
-    constexpr int TILES = 32, TILES_X = 4;  // of an image, a block each
-    constexpr int TILE_W = 8, TILE_PIXELS = 32;  // sums of a tile
-    constexpr int PIXELS = 8, WARPS = 4, SLOTS = 32;  // sums a thread, warps, sums in all
-    constexpr int PATCH_H = 6, PATCH_W = 10;  // input under the tile
-    constexpr int STAGED = 1;  // planes at a time
-
-    __shared__ uint4 patch[STAGED * PATCH_H * PATCH_W];
-    __shared__ unsigned words[SLOTS];
-
-    const int lane = threadIdx.x % 32;
-    const int warp = threadIdx.x / 32;
-    const int group = blockIdx.y;
-    const int image = blockIdx.x / TILES;
-    const int tile = blockIdx.x % TILES;
-    const int out_y = tile / TILES_X * 2;
-    const int out_x = tile % TILES_X * 4;
-    const int sums_y = out_y * 2;  // first sum of the tile
-    const int sums_x = out_x * 2;
-    const uint4 *x_image = x + bnncc_planes128(image, PLANES * H * W);
-    const uint4 *weight_lane = weight + (size_t)group * PLANES * KERNEL_H * KERNEL_W * 32 + lane;
-
-    for (int first = warp * PIXELS; first < SLOTS; first += WARPS * PIXELS) {
-        int mismatches[PIXELS] = {};
-        int corner[PIXELS];  // of each pixel's window in the patch
-#pragma unroll
-        for (int i = 0; i < PIXELS; ++i) {
-            const int pixel = first + i < TILE_PIXELS ? first + i : 0;
-            corner[i] = pixel / TILE_W * STRIDE_H * PATCH_W + pixel % TILE_W * STRIDE_W;
-        }
-        for (int plane = 0; plane < PLANES; plane += STAGED) {
-            __syncthreads();
-            for (int i = threadIdx.x; i < STAGED * PATCH_H * PATCH_W; i += 128) {
-                const int in_plane = plane + i / (PATCH_H * PATCH_W);
-                const int in_y = sums_y * STRIDE_H - PAD_TOP + i / PATCH_W % PATCH_H;
-                const int in_x = sums_x * STRIDE_W - PAD_LEFT + i % PATCH_W;
-                const bool is_inside = in_plane < PLANES && (unsigned)in_y < H && (unsigned)in_x < W;
-                patch[i] = is_inside ? x_image[(in_plane * H + in_y) * W + in_x] : uint4{};
-            }
-            __syncthreads();
-            for (int p = 0; p < STAGED && plane + p < PLANES && group < GROUPS; ++p)
-#pragma unroll 1
-                for (int tap_y = 0; tap_y < KERNEL_H; ++tap_y)
-#pragma unroll 1
-                    for (int tap_x = 0; tap_x < KERNEL_W; ++tap_x) {
-                        const uint4 w = weight_lane[(((plane + p) * KERNEL_H + tap_y) * KERNEL_W + tap_x) * 32];
-                        const uint4 *tap = patch + (p * PATCH_H + tap_y * DILATION_H) * PATCH_W;
-#pragma unroll
-                        for (int i = 0; i < PIXELS; ++i)
-                            mismatches[i] += bnncc_mismatches(w, tap[corner[i] + tap_x * DILATION_W]);
-                    }
-        }
-#pragma unroll
-        for (int i = 0; i < PIXELS; ++i) {
-            const int sum_y = sums_y + (first + i) / TILE_W, sum_x = sums_x + (first + i) % TILE_W;
-            const bool is_sum = first + i < TILE_PIXELS && group < GROUPS && (unsigned)sum_y < SUMS_H &&
-                                (unsigned)sum_x < SUMS_W;
-            // One ballot is one word: bit c says that channel 32 * group + c fires.
-            const int border = is_sum ? conv2_row[sum_y] + conv2_column[sum_x] : 0;
-            const int limit = is_sum ? limits[(border * GROUPS + group) * 32 + lane] : 0;
-            const unsigned fires = __ballot_sync(0xffffffffu, mismatches[i] <= limit);
-            if (lane == i)
-                words[first + i] = is_sum ? fires : 0u;
-        }
-    }
-    __syncthreads();
-    unsigned *y_image = y + bnncc_rows8x128(image, 256) * 4;
-    for (int i = threadIdx.x; i < 8; i += 128) {
-        const int row = i / 4, column = i % 4;
-        if (out_y + row >= OUT_H || out_x + column >= OUT_W)
-            continue;
-        unsigned word = 0;  // the maximum of signs is OR
-        for (int pool_y = 0; pool_y < 2; ++pool_y)
-            for (int pool_x = 0; pool_x < 2; ++pool_x)
-                word |= words[(row * 2 + pool_y) * TILE_W + column * 2 + pool_x];
-        if (group < GROUPS)
-            word ^= flips_after_pool[group];
-        const int vector = (group / 4 * OUT_H + out_y + row) * OUT_W + out_x + column;
-        y_image[vector * 32 + group % 4] = word;
-    }
+    __shared__ conv2_layer::Shared shared;
+    conv2_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, limits, flips_after_pool, y);
 }
 
 
@@ -223,6 +257,140 @@ bnncc_convnet_conv2(
 // Which row of the border table a sum uses: conv2_bmma_row[y] + conv2_bmma_column[x].
 static __constant__ unsigned short conv2_bmma_row[32] = {0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6};
 static __constant__ unsigned short conv2_bmma_column[32] = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2};
+struct conv2_bmma_layer {
+    static constexpr int PLANES = 1, H = 32, W = 32;  // input: planes of 128 channels
+    static constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
+    static constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
+    static constexpr int GROUPS = 4;  // of 32 output channels
+    static constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 16, OUT_W = 16;  // sums, results
+    static constexpr int TILES = 8, TILES_X = 2;  // of an image, a block each
+    static constexpr int TILE_W = 16, TILE_PIXELS = 128;  // sums of a tile: the rows of the product
+    static constexpr int PATCH_H = 10, PATCH_W = 18, STAGED = 1;  // input under the tile; planes at a time
+    static constexpr int COLUMNS = 64;  // channels of a block
+    static constexpr int M_TILES = 2, N_TILES = 8;  // of a warp: of 16 pixels, of 8 channels
+    static constexpr int WARPS_N = 1, THREADS = 128;
+    static constexpr int STEP = 4, STAGES = 3;  // vectors of weights at a time; steps in shared memory
+    static constexpr int TAPS = KERNEL_H * KERNEL_W, ZERO = STAGED * PATCH_H * PATCH_W;
+
+    struct Shared {
+        uint4 patch[ZERO + 1];  // the last vector is 0: it stands in where a step has none
+        uint4 columns[STAGES][STEP * COLUMNS];
+        unsigned words[128 * COLUMNS / 32];
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const uint4 *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int4 *__restrict__ weight_ones,
+        const int4 *__restrict__ limits,
+        const unsigned *__restrict__ flips_after_pool,
+        unsigned *__restrict__ y)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
+        const int first_channel = tile_y * COLUMNS;
+        const int image = tile_x / TILES;
+        const int tile = tile_x % TILES;
+        const int out_y = tile / TILES_X * 4;
+        const int out_x = tile % TILES_X * 8;
+        const int sums_y = out_y * 2;  // first sum of the tile
+        const int sums_x = out_x * 2;
+        const uint4 *x_image = x + bnncc_planes128(image, PLANES * H * W);
+
+        int corner[M_TILES];  // of the window of the pixel that this lane loads
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m) {
+            const int row = (warp_m * M_TILES + m) * 16 + lane % 16;
+            const int pixel = row < TILE_PIXELS ? row : 0;
+            corner[m] = pixel / TILE_W * STRIDE_H * PATCH_W + pixel % TILE_W * STRIDE_W;
+        }
+
+        // What this thread copies: a channel's weights.
+        const int my_channel = first_channel + bnncc_output_of_column<N_TILES>(threadIdx.x % COLUMNS);
+        const uint4 *my_column = weight + bnncc_weights_of(my_channel, PLANES * TAPS);
+
+        bnncc_bmma_sums<M_TILES, N_TILES> sums;
+        for (int plane = 0; plane < PLANES; plane += STAGED) {
+            const int vectors = min(STAGED, PLANES - plane) * TAPS;  // of the planes that are staged
+            const uint4 *my_taps = my_column + plane * TAPS * 32;
+            const auto load = [&](int step) {
+                if (step * STEP < vectors)
+                    bnncc_copy_step<STEP, COLUMNS, THREADS, 32>(shared.columns[step % STAGES], my_taps, my_channel / 32 < GROUPS,
+                                                                step * STEP, vectors);
+                bnncc_copies_end();  // a group a step, be it empty
+            };
+            __syncthreads();
+            for (unsigned i = threadIdx.x; i <= ZERO; i += THREADS) {
+                const int in_plane = plane + (int)(i / (PATCH_H * PATCH_W));
+                const int in_y = sums_y * STRIDE_H - PAD_TOP + (int)(i / PATCH_W % PATCH_H);
+                const int in_x = sums_x * STRIDE_W - PAD_LEFT + (int)(i % PATCH_W);
+                const bool is_inside = i < ZERO && in_plane < PLANES && (unsigned)in_y < H && (unsigned)in_x < W;
+                bnncc_copy16(shared.patch + i, x_image + (is_inside ? (in_plane * H + in_y) * W + in_x : 0), is_inside);
+            }
+            for (int step = 0; step < STAGES - 1; ++step)
+                load(step);
+#pragma unroll 1
+            for (int step = 0; step * STEP < vectors; ++step) {
+                bnncc_copies_wait<STAGES - 2>();
+                __syncthreads();
+                load(step + STAGES - 1);
+#pragma unroll
+                for (int v = 0; v < STEP; v += 2) {
+                    if (step * STEP + v >= vectors)
+                        break;
+                    // Vectors run over planes and taps; the upper half of the warp loads the second of two.
+                    const unsigned vector = step * STEP + v + lane / 16;
+                    const unsigned tap_y = vector / KERNEL_W % KERNEL_H, tap_x = vector % KERNEL_W;
+                    const int tap = (vector / TAPS * PATCH_H + tap_y * DILATION_H) * PATCH_W + tap_x * DILATION_W;
+                    const uint4 *rows[M_TILES];
+#pragma unroll
+                    for (int m = 0; m < M_TILES; ++m)
+                        rows[m] = shared.patch + ((int)vector < vectors ? tap + corner[m] : ZERO);
+                    sums.add<COLUMNS>(rows, shared.columns[step % STAGES] + v * COLUMNS + warp_n * N_TILES * 8, lane);
+                }
+            }
+        }
+
+        // A lane finishes 16 channels of each of its pixels.
+        const int lane_channel = (warp_n * 4 + lane % 4) * 2 * N_TILES;  // of the block's
+        const int first = first_channel + lane_channel;
+        const bool has_weights = first / 32 < GROUPS;
+        const int at = has_weights ? first / 4 : 0;  // of their limits, four at a time
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int row = (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
+                const int sum_y = sums_y + row / TILE_W, sum_x = sums_x + row % TILE_W;
+                const bool is_sum = row < TILE_PIXELS && has_weights && (unsigned)sum_y < SUMS_H && (unsigned)sum_x < SUMS_W;
+                const int border = is_sum ? conv2_bmma_row[sum_y] + conv2_bmma_column[sum_x] : 0;
+                // Bit i says that channel first + i fires.
+                const unsigned fires = sums.fires(m, half, limits + border * GROUPS * 8 + at, weight_ones + at);
+                bnncc_store_lane_bits<N_TILES>(shared.words + row * (COLUMNS / 32), lane_channel, is_sum ? fires : 0u);
+            }
+        __syncthreads();
+        unsigned *y_image = y + bnncc_rows8x128(image, 256) * 4;
+        for (int i = threadIdx.x; i < 32 * (COLUMNS / 32); i += THREADS) {
+            const int pixel = i / (COLUMNS / 32), word_of_pixel = i % (COLUMNS / 32);
+            const int row = pixel / 8, column = pixel % 8;
+            const int group = first_channel / 32 + word_of_pixel;
+            if (out_y + row >= OUT_H || out_x + column >= OUT_W || group >= 4)
+                continue;
+            unsigned word = 0;  // the maximum of signs is OR
+            for (int pool_y = 0; pool_y < 2; ++pool_y)
+                for (int pool_x = 0; pool_x < 2; ++pool_x)
+                    word |= shared.words[((row * 2 + pool_y) * TILE_W + column * 2 + pool_x) * (COLUMNS / 32) + word_of_pixel];
+            if (group < GROUPS)
+                word ^= flips_after_pool[group];
+            const int vector = (group / 4 * OUT_H + out_y + row) * OUT_W + out_x + column;
+            y_image[vector * 32 + group % 4] = word;
+        }
+    }
+};
+#endif
+
+
+#if BNNCC_HAS_BMMA
 extern "C" __global__ void __launch_bounds__(128, 3)
 bnncc_convnet_conv2_bmma(
     const uint4 *__restrict__ x,
@@ -232,132 +400,80 @@ bnncc_convnet_conv2_bmma(
     const unsigned *__restrict__ flips_after_pool,
     unsigned *__restrict__ y)
 {
-    constexpr int PLANES = 1, H = 32, W = 32;  // input: planes of 128 channels
-    constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
-    constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
-    constexpr int GROUPS = 4;  // of 32 output channels
-    constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 16, OUT_W = 16;  // sums, results
-    constexpr int TILES = 8, TILES_X = 2;  // of an image, a block each
-    constexpr int TILE_W = 16, TILE_PIXELS = 128;  // sums of a tile: the rows of the product
-    constexpr int PATCH_H = 10, PATCH_W = 18, STAGED = 1;  // input under the tile; planes at a time
-    constexpr int COLUMNS = 64;  // channels of a block
-    constexpr int M_TILES = 2, N_TILES = 8;  // of a warp: of 16 pixels, of 8 channels
-    constexpr int WARPS_N = 1, THREADS = 128;
-    constexpr int STEP = 4, STAGES = 3;  // vectors of weights at a time; steps in shared memory
-    constexpr int TAPS = KERNEL_H * KERNEL_W, ZERO = STAGED * PATCH_H * PATCH_W;
-
-    __shared__ uint4 patch[ZERO + 1];  // the last vector is 0: it stands in where a step has none
-    __shared__ uint4 columns[STAGES][STEP * COLUMNS];
-    __shared__ unsigned words[128 * COLUMNS / 32];
-
-    const int lane = threadIdx.x % 32;
-    const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
-    const int first_channel = blockIdx.y * COLUMNS;
-    const int image = blockIdx.x / TILES;
-    const int tile = blockIdx.x % TILES;
-    const int out_y = tile / TILES_X * 4;
-    const int out_x = tile % TILES_X * 8;
-    const int sums_y = out_y * 2;  // first sum of the tile
-    const int sums_x = out_x * 2;
-    const uint4 *x_image = x + bnncc_planes128(image, PLANES * H * W);
-
-    int corner[M_TILES];  // of the window of the pixel that this lane loads
-#pragma unroll
-    for (int m = 0; m < M_TILES; ++m) {
-        const int row = (warp_m * M_TILES + m) * 16 + lane % 16;
-        const int pixel = row < TILE_PIXELS ? row : 0;
-        corner[m] = pixel / TILE_W * STRIDE_H * PATCH_W + pixel % TILE_W * STRIDE_W;
-    }
-
-    // What this thread copies: a channel's weights.
-    const int my_channel = first_channel + bnncc_output_of_column<N_TILES>(threadIdx.x % COLUMNS);
-    const uint4 *my_column = weight + bnncc_weights_of(my_channel, PLANES * TAPS);
-
-    bnncc_bmma_sums<M_TILES, N_TILES> sums;
-    for (int plane = 0; plane < PLANES; plane += STAGED) {
-        const int vectors = min(STAGED, PLANES - plane) * TAPS;  // of the planes that are staged
-        const uint4 *my_taps = my_column + plane * TAPS * 32;
-        const auto load = [&](int step) {
-            if (step * STEP < vectors)
-                bnncc_copy_step<STEP, COLUMNS, THREADS, 32>(columns[step % STAGES], my_taps, my_channel / 32 < GROUPS,
-                                                            step * STEP, vectors);
-            bnncc_copies_end();  // a group a step, be it empty
-        };
-        __syncthreads();
-        for (unsigned i = threadIdx.x; i <= ZERO; i += THREADS) {
-            const int in_plane = plane + (int)(i / (PATCH_H * PATCH_W));
-            const int in_y = sums_y * STRIDE_H - PAD_TOP + (int)(i / PATCH_W % PATCH_H);
-            const int in_x = sums_x * STRIDE_W - PAD_LEFT + (int)(i % PATCH_W);
-            const bool is_inside = i < ZERO && in_plane < PLANES && (unsigned)in_y < H && (unsigned)in_x < W;
-            bnncc_copy16(patch + i, x_image + (is_inside ? (in_plane * H + in_y) * W + in_x : 0), is_inside);
-        }
-        for (int step = 0; step < STAGES - 1; ++step)
-            load(step);
-#pragma unroll 1
-        for (int step = 0; step * STEP < vectors; ++step) {
-            bnncc_copies_wait<STAGES - 2>();
-            __syncthreads();
-            load(step + STAGES - 1);
-#pragma unroll
-            for (int v = 0; v < STEP; v += 2) {
-                if (step * STEP + v >= vectors)
-                    break;
-                // Vectors run over planes and taps; the upper half of the warp loads the second of two.
-                const unsigned vector = step * STEP + v + lane / 16;
-                const unsigned tap_y = vector / KERNEL_W % KERNEL_H, tap_x = vector % KERNEL_W;
-                const int tap = (vector / TAPS * PATCH_H + tap_y * DILATION_H) * PATCH_W + tap_x * DILATION_W;
-                const uint4 *rows[M_TILES];
-#pragma unroll
-                for (int m = 0; m < M_TILES; ++m)
-                    rows[m] = patch + ((int)vector < vectors ? tap + corner[m] : ZERO);
-                sums.add<COLUMNS>(rows, columns[step % STAGES] + v * COLUMNS + warp_n * N_TILES * 8, lane);
-            }
-        }
-    }
-
-    // A lane finishes 16 channels of each of its pixels.
-    const int lane_channel = (warp_n * 4 + lane % 4) * 2 * N_TILES;  // of the block's
-    const int first = first_channel + lane_channel;
-    const bool has_weights = first / 32 < GROUPS;
-    const int at = has_weights ? first / 4 : 0;  // of their limits, four at a time
-#pragma unroll
-    for (int m = 0; m < M_TILES; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int row = (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
-            const int sum_y = sums_y + row / TILE_W, sum_x = sums_x + row % TILE_W;
-            const bool is_sum = row < TILE_PIXELS && has_weights && (unsigned)sum_y < SUMS_H && (unsigned)sum_x < SUMS_W;
-            const int border = is_sum ? conv2_bmma_row[sum_y] + conv2_bmma_column[sum_x] : 0;
-            // Bit i says that channel first + i fires.
-            const unsigned fires = sums.fires(m, half, limits + border * GROUPS * 8 + at, weight_ones + at);
-            bnncc_store_lane_bits<N_TILES>(words + row * (COLUMNS / 32), lane_channel, is_sum ? fires : 0u);
-        }
-    __syncthreads();
-    unsigned *y_image = y + bnncc_rows8x128(image, 256) * 4;
-    for (int i = threadIdx.x; i < 32 * (COLUMNS / 32); i += THREADS) {
-        const int pixel = i / (COLUMNS / 32), word_of_pixel = i % (COLUMNS / 32);
-        const int row = pixel / 8, column = pixel % 8;
-        const int group = first_channel / 32 + word_of_pixel;
-        if (out_y + row >= OUT_H || out_x + column >= OUT_W || group >= 4)
-            continue;
-        unsigned word = 0;  // the maximum of signs is OR
-        for (int pool_y = 0; pool_y < 2; ++pool_y)
-            for (int pool_x = 0; pool_x < 2; ++pool_x)
-                word |= words[((row * 2 + pool_y) * TILE_W + column * 2 + pool_x) * (COLUMNS / 32) + word_of_pixel];
-        if (group < GROUPS)
-            word ^= flips_after_pool[group];
-        const int vector = (group / 4 * OUT_H + out_y + row) * OUT_W + out_x + column;
-        y_image[vector * 32 + group % 4] = word;
-    }
+    __shared__ conv2_bmma_layer::Shared shared;
+    conv2_bmma_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, weight_ones, limits, flips_after_pool, y);
 }
 #endif
 
 
 // dense1: from convnet.bnn:4:3
 //   sign[128, 16, 16] -> xnor dense -> threshold -> flip -> sign[100]
-//   tier popc: a lane is an output, a block 32 outputs of 8 images; 8 warps share the inputs
-//   1 block for 8 images, times 4 groups of channels; 256 threads; 8192 B of shared memory
+//   tier popc: a lane is an output, a tile 8 outputs of 8 images; 8 warps share the inputs
+//   1 block for 8 images, times 16 groups of channels; 256 threads; 8192 B of shared memory
 //   An image: 4096 B read, 16 B written; 524816 B of constants
+struct dense1_layer {
+    static constexpr int VECTORS = 256;  // of 128 inputs
+    static constexpr int GROUPS = 4;  // of 32 outputs
+    static constexpr int COLUMNS = 8;  // outputs of a tile, one a lane
+    static constexpr int PARTS = 8 * 32 / COLUMNS;  // lanes that share the inputs of an output, over eight warps
+
+    struct Shared {
+        int partial[8][8][32];  // warp, image, lane
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const uint4 *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int *__restrict__ limits,
+        const unsigned *__restrict__ flips,
+        unsigned *__restrict__ y,
+        int images)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp = threadIdx.x / 32;
+        const int channel = tile_y * COLUMNS + lane % COLUMNS;
+        const int first_image = tile_x * 8;
+
+        // Each part sums every PARTS-th vector for eight images.
+        int mismatches[8] = {};
+        if (channel < GROUPS * 32) {
+            const uint4 *x_rows = x + bnncc_rows8x128(first_image, VECTORS);
+            const uint4 *weight_lane = weight + bnncc_weights_of(channel, VECTORS);
+            const int rows = images - first_image;
+            const int part = warp * (32 / COLUMNS) + lane / COLUMNS;
+            if (rows == 1)
+                bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, 1, part, VECTORS, PARTS, mismatches);
+            else
+                bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, rows, part, VECTORS, PARTS, mismatches);
+        }
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            shared.partial[warp][i][lane] = mismatches[i];
+        __syncthreads();
+
+        // Warp i finishes image i.
+        const int image = first_image + warp;
+        if (image >= images)
+            return;
+        int mismatched = 0;
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            mismatched += shared.partial[i][warp][lane];
+#pragma unroll
+        for (int other = COLUMNS; other < 32; other *= 2)
+            mismatched += __shfl_xor_sync(0xffffffffu, mismatched, other);
+        // One ballot is one word: bit c says that output c of the group fires; a narrower tile stores its part.
+        const int group = tile_y * COLUMNS / 32;
+        const int limit = group < GROUPS ? limits[channel] : 0;
+        const unsigned fires = __ballot_sync(0xffffffffu, mismatched <= limit);
+        unsigned *y_image = y + bnncc_rows8x128(image, 1) * 4;
+        if (lane == 0)
+            bnncc_store_outputs<COLUMNS>(y_image + group / 4 * 32 + group % 4, tile_y,
+                                         group < GROUPS ? fires ^ flips[group] : 0u);
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_convnet_dense1(
     const uint4 *__restrict__ x,
@@ -367,46 +483,8 @@ bnncc_convnet_dense1(
     unsigned *__restrict__ y,
     int images)
 {
-    constexpr int VECTORS = 256;  // of 128 inputs
-    constexpr int GROUPS = 4;  // of 32 outputs, one output a lane
-
-    __shared__ int partial[8][8][32];  // warp, image, lane
-
-    const int lane = threadIdx.x % 32;
-    const int warp = threadIdx.x / 32;
-    const int group = blockIdx.y;
-    const int first_image = blockIdx.x * 8;
-
-    // The eight warps share the inputs among them: each sums every eighth vector for eight images.
-    int mismatches[8] = {};
-    if (group < GROUPS) {
-        const uint4 *x_rows = x + bnncc_rows8x128(first_image, VECTORS);
-        const uint4 *weight_lane = weight + (size_t)group * VECTORS * 32 + lane;
-        const int rows = images - first_image;
-        if (rows == 1)
-            bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, 1, warp, VECTORS, 8, mismatches);
-        else
-            bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, rows, warp, VECTORS, 8, mismatches);
-    }
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-        partial[warp][i][lane] = mismatches[i];
-    __syncthreads();
-
-    // Warp i finishes image i.
-    const int image = first_image + warp;
-    if (image >= images)
-        return;
-    int mismatched = 0;
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-        mismatched += partial[i][warp][lane];
-    // One ballot is one word: bit c says that output 32 * group + c fires.
-    const int limit = group < GROUPS ? limits[group * 32 + lane] : 0;
-    const unsigned fires = __ballot_sync(0xffffffffu, mismatched <= limit);
-    unsigned *y_image = y + bnncc_rows8x128(image, 1) * 4;
-    if (lane == 0)
-        y_image[group / 4 * 32 + group % 4] = group < GROUPS ? fires ^ flips[group] : 0u;
+    __shared__ dense1_layer::Shared shared;
+    dense1_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, limits, flips, y, images);
 }
 
 
@@ -415,6 +493,87 @@ bnncc_convnet_dense1(
 //   tier bmma: mma.sync on single bits, a block 32 images x 32 outputs, a warp 16 x 32; 512 bits a step, 3 steps in shared memory
 //   1 block for 32 images, times 4 groups of channels; 64 threads; 12288 B of shared memory
 //   An image: 4096 B read, 16 B written; 524816 B of constants
+#if BNNCC_HAS_BMMA
+struct dense1_bmma_layer {
+    static constexpr int VECTORS = 256, GROUPS = 4;  // of 128 inputs, of 32 outputs
+    static constexpr int ROWS = 32, COLUMNS = 32;  // of a block: images, outputs
+    static constexpr int M_TILES = 1, N_TILES = 4;  // of a warp: of 16 rows, of 8 columns
+    static constexpr int WARPS_N = 1, THREADS = 64;
+    static constexpr int STEP = 4, STAGES = 3;  // vectors at a time; steps in shared memory
+    static constexpr int STEPS = 64;
+
+    struct Shared {
+        uint4 rows[STAGES][STEP * ROWS];
+        uint4 columns[STAGES][STEP * COLUMNS];
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const uint4 *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int4 *__restrict__ weight_ones,
+        const int4 *__restrict__ limits,
+        const unsigned *__restrict__ flips,
+        unsigned *__restrict__ y,
+        int images)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
+        const int first_image = tile_x * ROWS;
+        const int first_output = tile_y * COLUMNS;
+
+        // What this thread copies: an image's vectors, and an output's weights.
+        const int my_image = first_image + threadIdx.x % ROWS;
+        const int my_output = first_output + bnncc_output_of_column<N_TILES>(threadIdx.x % COLUMNS);
+        const uint4 *my_row = x + bnncc_rows8x128(my_image, VECTORS);
+        const uint4 *my_column = weight + bnncc_weights_of(my_output, VECTORS);
+        const auto load = [&](int step) {
+            if (step < STEPS) {
+                const int first = step * STEP, stage = step % STAGES;
+                bnncc_copy_step<STEP, ROWS, THREADS, 8>(shared.rows[stage], my_row, my_image < images, first, VECTORS);
+                bnncc_copy_step<STEP, COLUMNS, THREADS, 32>(shared.columns[stage], my_column, my_output / 32 < GROUPS, first, VECTORS);
+            }
+            bnncc_copies_end();  // a group a step, be it empty
+        };
+
+        bnncc_bmma_sums<M_TILES, N_TILES> sums;
+        for (int step = 0; step < STAGES - 1; ++step)
+            load(step);
+#pragma unroll 1
+        for (int step = 0; step < STEPS; ++step) {
+            bnncc_copies_wait<STAGES - 2>();
+            __syncthreads();
+            load(step + STAGES - 1);
+#pragma unroll
+            for (int v = 0; v < STEP; v += 2) {
+                const uint4 *lane_rows[M_TILES];
+#pragma unroll
+                for (int m = 0; m < M_TILES; ++m)
+                    lane_rows[m] = shared.rows[step % STAGES] + (v + lane / 16) * ROWS + (warp_m * M_TILES + m) * 16 + lane % 16;
+                sums.add<COLUMNS>(lane_rows, shared.columns[step % STAGES] + v * COLUMNS + warp_n * N_TILES * 8, lane);
+            }
+        }
+
+        // A lane finishes 8 outputs of each of its images.
+        const int first = first_output + (warp_n * 4 + lane % 4) * 2 * N_TILES;
+        const bool has_weights = first / 32 < GROUPS;
+        const int at = has_weights ? first / 4 : 0;  // of their limits, four at a time
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int image = first_image + (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
+                // Bit i says that output first + i fires.
+                const unsigned fires = sums.fires(m, half, limits + at, weight_ones + at);
+                unsigned *y_image = y + bnncc_rows8x128(image, 1) * 4;
+                if (image < images && first < 128)
+                    bnncc_store_lane_bits<N_TILES>(y_image + first / 128 * 32, first % 128,
+                                                   has_weights ? fires ^ bnncc_lane_bits<N_TILES>(flips, first) : 0u);
+            }
+    }
+};
+#endif
+
+
 #if BNNCC_HAS_BMMA
 extern "C" __global__ void __launch_bounds__(64, 10)
 bnncc_convnet_dense1_bmma(
@@ -426,78 +585,77 @@ bnncc_convnet_dense1_bmma(
     unsigned *__restrict__ y,
     int images)
 {
-    constexpr int VECTORS = 256, GROUPS = 4;  // of 128 inputs, of 32 outputs
-    constexpr int ROWS = 32, COLUMNS = 32;  // of a block: images, outputs
-    constexpr int M_TILES = 1, N_TILES = 4;  // of a warp: of 16 rows, of 8 columns
-    constexpr int WARPS_N = 1, THREADS = 64;
-    constexpr int STEP = 4, STAGES = 3;  // vectors at a time; steps in shared memory
-    constexpr int STEPS = 64;
-
-    __shared__ uint4 rows[STAGES][STEP * ROWS];
-    __shared__ uint4 columns[STAGES][STEP * COLUMNS];
-
-    const int lane = threadIdx.x % 32;
-    const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
-    const int first_image = blockIdx.x * ROWS;
-    const int first_output = blockIdx.y * COLUMNS;
-
-    // What this thread copies: an image's vectors, and an output's weights.
-    const int my_image = first_image + threadIdx.x % ROWS;
-    const int my_output = first_output + bnncc_output_of_column<N_TILES>(threadIdx.x % COLUMNS);
-    const uint4 *my_row = x + bnncc_rows8x128(my_image, VECTORS);
-    const uint4 *my_column = weight + bnncc_weights_of(my_output, VECTORS);
-    const auto load = [&](int step) {
-        if (step < STEPS) {
-            const int first = step * STEP, stage = step % STAGES;
-            bnncc_copy_step<STEP, ROWS, THREADS, 8>(rows[stage], my_row, my_image < images, first, VECTORS);
-            bnncc_copy_step<STEP, COLUMNS, THREADS, 32>(columns[stage], my_column, my_output / 32 < GROUPS, first, VECTORS);
-        }
-        bnncc_copies_end();  // a group a step, be it empty
-    };
-
-    bnncc_bmma_sums<M_TILES, N_TILES> sums;
-    for (int step = 0; step < STAGES - 1; ++step)
-        load(step);
-#pragma unroll 1
-    for (int step = 0; step < STEPS; ++step) {
-        bnncc_copies_wait<STAGES - 2>();
-        __syncthreads();
-        load(step + STAGES - 1);
-#pragma unroll
-        for (int v = 0; v < STEP; v += 2) {
-            const uint4 *lane_rows[M_TILES];
-#pragma unroll
-            for (int m = 0; m < M_TILES; ++m)
-                lane_rows[m] = rows[step % STAGES] + (v + lane / 16) * ROWS + (warp_m * M_TILES + m) * 16 + lane % 16;
-            sums.add<COLUMNS>(lane_rows, columns[step % STAGES] + v * COLUMNS + warp_n * N_TILES * 8, lane);
-        }
-    }
-
-    // A lane finishes 8 outputs of each of its images.
-    const int first = first_output + (warp_n * 4 + lane % 4) * 2 * N_TILES;
-    const bool has_weights = first / 32 < GROUPS;
-    const int at = has_weights ? first / 4 : 0;  // of their limits, four at a time
-#pragma unroll
-    for (int m = 0; m < M_TILES; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int image = first_image + (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
-            // Bit i says that output first + i fires.
-            const unsigned fires = sums.fires(m, half, limits + at, weight_ones + at);
-            unsigned *y_image = y + bnncc_rows8x128(image, 1) * 4;
-            if (image < images && first < 128)
-                bnncc_store_lane_bits<N_TILES>(y_image + first / 128 * 32, first % 128,
-                                               has_weights ? fires ^ bnncc_lane_bits<N_TILES>(flips, first) : 0u);
-        }
+    __shared__ dense1_bmma_layer::Shared shared;
+    dense1_bmma_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, weight_ones, limits, flips, y, images);
 }
 #endif
 
 
 // dense2: from convnet.bnn:5:3
 //   sign[100] -> xnor dense -> scale and shift -> f32[10]
-//   tier popc: a lane is an output, a block 32 outputs of 8 images; 8 warps share the inputs
-//   1 block for 8 images; 256 threads; 8192 B of shared memory
+//   tier popc: a lane is an output, a tile 8 outputs of 8 images; 8 warps share the inputs
+//   1 block for 8 images, times 4 groups of channels; 256 threads; 8192 B of shared memory
 //   An image: 16 B read, 40 B written; 632 B of constants
+struct dense2_layer {
+    static constexpr int VECTORS = 1;  // of 128 inputs
+    static constexpr int GROUPS = 1;  // of 32 outputs
+    static constexpr int COLUMNS = 8;  // outputs of a tile, one a lane
+    static constexpr int PARTS = 8 * 32 / COLUMNS;  // lanes that share the inputs of an output, over eight warps
+
+    struct Shared {
+        int partial[8][8][32];  // warp, image, lane
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const uint4 *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int *__restrict__ table,
+        const float *__restrict__ scale,
+        const float *__restrict__ shift,
+        float *__restrict__ y,
+        int images)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp = threadIdx.x / 32;
+        const int channel = tile_y * COLUMNS + lane % COLUMNS;
+        const int first_image = tile_x * 8;
+
+        // Each part sums every PARTS-th vector for eight images.
+        int mismatches[8] = {};
+        if (channel < GROUPS * 32) {
+            const uint4 *x_rows = x + bnncc_rows8x128(first_image, VECTORS);
+            const uint4 *weight_lane = weight + bnncc_weights_of(channel, VECTORS);
+            const int rows = images - first_image;
+            const int part = warp * (32 / COLUMNS) + lane / COLUMNS;
+            if (rows == 1)
+                bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, 1, part, VECTORS, PARTS, mismatches);
+            else
+                bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, rows, part, VECTORS, PARTS, mismatches);
+        }
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            shared.partial[warp][i][lane] = mismatches[i];
+        __syncthreads();
+
+        // Warp i finishes image i.
+        const int image = first_image + warp;
+        if (image >= images)
+            return;
+        int mismatched = 0;
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            mismatched += shared.partial[i][warp][lane];
+#pragma unroll
+        for (int other = COLUMNS; other < 32; other *= 2)
+            mismatched += __shfl_xor_sync(0xffffffffu, mismatched, other);
+        if (lane < COLUMNS && channel < 10) {
+            const int n = 100 - 2 * mismatched + table[channel];
+            y[(size_t)image * 10 + channel] = bnncc_affine(__int2float_rn(n), scale[channel], shift[channel]);
+        }
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_convnet_dense2(
     const uint4 *__restrict__ x,
@@ -508,44 +666,7 @@ bnncc_convnet_dense2(
     float *__restrict__ y,
     int images)
 {
-    constexpr int VECTORS = 1;  // of 128 inputs
-    constexpr int GROUPS = 1;  // of 32 outputs, one output a lane
-
-    __shared__ int partial[8][8][32];  // warp, image, lane
-
-    const int lane = threadIdx.x % 32;
-    const int warp = threadIdx.x / 32;
-    const int group = blockIdx.y;
-    const int first_image = blockIdx.x * 8;
-
-    // The eight warps share the inputs among them: each sums every eighth vector for eight images.
-    int mismatches[8] = {};
-    if (group < GROUPS) {
-        const uint4 *x_rows = x + bnncc_rows8x128(first_image, VECTORS);
-        const uint4 *weight_lane = weight + (size_t)group * VECTORS * 32 + lane;
-        const int rows = images - first_image;
-        if (rows == 1)
-            bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, 1, warp, VECTORS, 8, mismatches);
-        else
-            bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, rows, warp, VECTORS, 8, mismatches);
-    }
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-        partial[warp][i][lane] = mismatches[i];
-    __syncthreads();
-
-    // Warp i finishes image i.
-    const int image = first_image + warp;
-    if (image >= images)
-        return;
-    int mismatched = 0;
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-        mismatched += partial[i][warp][lane];
-    const int channel = group * 32 + lane;
-    if (channel < 10) {
-        const int n = 100 - 2 * mismatched + table[channel];
-        y[(size_t)image * 10 + channel] = bnncc_affine(__int2float_rn(n), scale[channel], shift[channel]);
-    }
+    __shared__ dense2_layer::Shared shared;
+    dense2_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, table, scale, shift, y, images);
 }
 

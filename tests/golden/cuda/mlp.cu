@@ -3,8 +3,8 @@
 //
 // Launches, in order:
 //   bnncc_mlp_dense1  grid (1 per 8 images, 16)  block 256  from mlp.bnn:2:3
-//   bnncc_mlp_dense2  grid (1 per 8 images, 1)  block 256  from mlp.bnn:3:3
-//     or bnncc_mlp_dense2_bmma  grid (1 per 32 images, 1)  block 64  from 512 images on sm_75, from 1024 images on sm_80 sm_86, from 2048 images on sm_90a
+//   bnncc_mlp_dense2  grid (1 per 8 images, 4)  block 256  from mlp.bnn:3:3
+//     or bnncc_mlp_dense2_bmma  grid (1 per 32 images, 1)  block 64  from 1024 images on sm_75 sm_80 sm_86, from 2048 images on sm_90a
 
 // (bnncc_rt.cuh stands here)
 
@@ -13,9 +13,86 @@
 
 // dense1: from mlp.bnn:2:3
 //   u8[784] -> u8 x sign dense -> threshold -> sign[512]
-//   dp4a: a lane is an output, a block 32 outputs of 8 images; 8 warps share the inputs
+//   dp4a: a lane is an output, a tile 32 outputs of 8 images; 8 warps share the inputs
 //   1 block for 8 images, times 16 groups of channels; 256 threads; 10240 B of shared memory
 //   An image: 784 B read, 64 B written; 403456 B of constants
+struct dense1_layer {
+    static constexpr int FAN_IN = 784;  // bytes of one image
+    static constexpr int QUADS = 196;  // of four inputs
+    static constexpr int STAGED = 64;  // quads at a time
+    static constexpr int GROUPS = 16;  // of 32 outputs
+    static constexpr int COLUMNS = 32;  // outputs of a tile, one a lane
+
+    struct Shared {
+        uint4 staged[8][STAGED / 4];
+        int partial[8][8][32];  // warp, image, lane
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const unsigned char *__restrict__ x,
+        const int *__restrict__ weight,
+        const int *__restrict__ limits,
+        unsigned *__restrict__ y,
+        int images)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp = threadIdx.x / 32;
+        const int channel = tile_y * COLUMNS + lane;
+        const int first_image = tile_x * 8;
+        const int *weight_lane = weight + (size_t)tile_y * QUADS * 32 + lane;
+
+        // The eight warps share the inputs among them: each takes every eighth run of four quads.
+        int sums[8] = {};
+        for (int quad = 0; quad < QUADS; quad += STAGED) {
+            __syncthreads();
+            for (int i = threadIdx.x; i < 8 * STAGED * 4; i += 256) {
+                const int image = first_image + i / (STAGED * 4), k = quad * 4 + i % (STAGED * 4);
+                const bool is_inside = image < images && k < FAN_IN;
+                ((unsigned char *)shared.staged)[i] = is_inside ? (unsigned char)x[(size_t)image * FAN_IN + k] : 0;
+            }
+            __syncthreads();
+            for (int q = warp * 4; q < STAGED && quad + q < QUADS && tile_y < GROUPS; q += 32) {
+                int w[4];
+#pragma unroll
+                for (int j = 0; j < 4; ++j)
+                    w[j] = quad + q + j < QUADS ? weight_lane[(quad + q + j) * 32] : 0;
+#pragma unroll
+                for (int i = 0; i < 8; ++i) {
+                    if (i > 0 && images - first_image == 1)
+                        break;
+                    const uint4 pixels = shared.staged[i][q / 4];
+                    sums[i] = bnncc_dot4_u8(pixels.x, w[0], sums[i]);
+                    sums[i] = bnncc_dot4_u8(pixels.y, w[1], sums[i]);
+                    sums[i] = bnncc_dot4_u8(pixels.z, w[2], sums[i]);
+                    sums[i] = bnncc_dot4_u8(pixels.w, w[3], sums[i]);
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            shared.partial[warp][i][lane] = sums[i];
+        __syncthreads();
+
+        // Warp i finishes image i.
+        const int image = first_image + warp;
+        if (image >= images)
+            return;
+        int sum = 0;
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            sum += shared.partial[i][warp][lane];
+        // One ballot is one word: bit c says that output c of the group fires; a narrower tile stores its part.
+        const int group = tile_y * COLUMNS / 32;
+        const int limit = group < GROUPS ? limits[channel] : 0;
+        const unsigned fires = __ballot_sync(0xffffffffu, sum >= limit);
+        unsigned *y_image = y + bnncc_rows8x128(image, 4) * 4;
+        if (lane == 0)
+            bnncc_store_outputs<COLUMNS>(y_image + group / 4 * 32 + group % 4, tile_y,
+                                         group < GROUPS ? fires : 0u);
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_mlp_dense1(
     const unsigned char *__restrict__ x,
@@ -24,72 +101,74 @@ bnncc_mlp_dense1(
     unsigned *__restrict__ y,
     int images)
 {
-    constexpr int FAN_IN = 784;  // bytes of one image
-    constexpr int QUADS = 196;  // of four inputs
-    constexpr int STAGED = 64;  // quads at a time
-    constexpr int GROUPS = 16;  // of 32 outputs, one output a lane
-
-    __shared__ uint4 staged[8][STAGED / 4];
-    __shared__ int partial[8][8][32];  // warp, image, lane
-
-    const int lane = threadIdx.x % 32;
-    const int warp = threadIdx.x / 32;
-    const int group = blockIdx.y;
-    const int first_image = blockIdx.x * 8;
-    const int *weight_lane = weight + (size_t)group * QUADS * 32 + lane;
-
-    // The eight warps share the inputs among them: each takes every eighth run of four quads for eight images.
-    int sums[8] = {};
-    for (int quad = 0; quad < QUADS; quad += STAGED) {
-        __syncthreads();
-        for (int i = threadIdx.x; i < 8 * STAGED * 4; i += 256) {
-            const int image = first_image + i / (STAGED * 4), k = quad * 4 + i % (STAGED * 4);
-            const bool is_inside = image < images && k < FAN_IN;
-            ((unsigned char *)staged)[i] = is_inside ? (unsigned char)x[(size_t)image * FAN_IN + k] : 0;
-        }
-        __syncthreads();
-        for (int q = warp * 4; q < STAGED && quad + q < QUADS && group < GROUPS; q += 32) {
-            int w[4];
-#pragma unroll
-            for (int j = 0; j < 4; ++j)
-                w[j] = quad + q + j < QUADS ? weight_lane[(quad + q + j) * 32] : 0;
-#pragma unroll
-            for (int i = 0; i < 8; ++i) {
-                const uint4 pixels = staged[i][q / 4];
-                sums[i] = bnncc_dot4_u8(pixels.x, w[0], sums[i]);
-                sums[i] = bnncc_dot4_u8(pixels.y, w[1], sums[i]);
-                sums[i] = bnncc_dot4_u8(pixels.z, w[2], sums[i]);
-                sums[i] = bnncc_dot4_u8(pixels.w, w[3], sums[i]);
-            }
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-        partial[warp][i][lane] = sums[i];
-    __syncthreads();
-
-    // Warp i finishes image i.
-    const int image = first_image + warp;
-    if (image >= images)
-        return;
-    int sum = 0;
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-        sum += partial[i][warp][lane];
-    // One ballot is one word: bit c says that output 32 * group + c fires.
-    const int limit = group < GROUPS ? limits[group * 32 + lane] : 0;
-    const unsigned fires = __ballot_sync(0xffffffffu, sum >= limit);
-    unsigned *y_image = y + bnncc_rows8x128(image, 4) * 4;
-    if (lane == 0)
-        y_image[group / 4 * 32 + group % 4] = group < GROUPS ? fires : 0u;
+    __shared__ dense1_layer::Shared shared;
+    dense1_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, limits, y, images);
 }
 
 
 // dense2: from mlp.bnn:3:3
 //   sign[512] -> xnor dense -> i32[10]
-//   tier popc: a lane is an output, a block 32 outputs of 8 images; 8 warps share the inputs
-//   1 block for 8 images; 256 threads; 8192 B of shared memory
+//   tier popc: a lane is an output, a tile 8 outputs of 8 images; 8 warps share the inputs
+//   1 block for 8 images, times 4 groups of channels; 256 threads; 8192 B of shared memory
 //   An image: 64 B read, 40 B written; 2088 B of constants
+struct dense2_layer {
+    static constexpr int VECTORS = 4;  // of 128 inputs
+    static constexpr int GROUPS = 1;  // of 32 outputs
+    static constexpr int COLUMNS = 8;  // outputs of a tile, one a lane
+    static constexpr int PARTS = 8 * 32 / COLUMNS;  // lanes that share the inputs of an output, over eight warps
+
+    struct Shared {
+        int partial[8][8][32];  // warp, image, lane
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const uint4 *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int *__restrict__ table,
+        int *__restrict__ y,
+        int images)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp = threadIdx.x / 32;
+        const int channel = tile_y * COLUMNS + lane % COLUMNS;
+        const int first_image = tile_x * 8;
+
+        // Each part sums every PARTS-th vector for eight images.
+        int mismatches[8] = {};
+        if (channel < GROUPS * 32) {
+            const uint4 *x_rows = x + bnncc_rows8x128(first_image, VECTORS);
+            const uint4 *weight_lane = weight + bnncc_weights_of(channel, VECTORS);
+            const int rows = images - first_image;
+            const int part = warp * (32 / COLUMNS) + lane / COLUMNS;
+            if (rows == 1)
+                bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, 1, part, VECTORS, PARTS, mismatches);
+            else
+                bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, rows, part, VECTORS, PARTS, mismatches);
+        }
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            shared.partial[warp][i][lane] = mismatches[i];
+        __syncthreads();
+
+        // Warp i finishes image i.
+        const int image = first_image + warp;
+        if (image >= images)
+            return;
+        int mismatched = 0;
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            mismatched += shared.partial[i][warp][lane];
+#pragma unroll
+        for (int other = COLUMNS; other < 32; other *= 2)
+            mismatched += __shfl_xor_sync(0xffffffffu, mismatched, other);
+        if (lane < COLUMNS && channel < 10) {
+            const int n = 2 * (512 - 2 * mismatched) + table[channel];
+            y[(size_t)image * 10 + channel] = n;
+        }
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_mlp_dense2(
     const uint4 *__restrict__ x,
@@ -98,45 +177,8 @@ bnncc_mlp_dense2(
     int *__restrict__ y,
     int images)
 {
-    constexpr int VECTORS = 4;  // of 128 inputs
-    constexpr int GROUPS = 1;  // of 32 outputs, one output a lane
-
-    __shared__ int partial[8][8][32];  // warp, image, lane
-
-    const int lane = threadIdx.x % 32;
-    const int warp = threadIdx.x / 32;
-    const int group = blockIdx.y;
-    const int first_image = blockIdx.x * 8;
-
-    // The eight warps share the inputs among them: each sums every eighth vector for eight images.
-    int mismatches[8] = {};
-    if (group < GROUPS) {
-        const uint4 *x_rows = x + bnncc_rows8x128(first_image, VECTORS);
-        const uint4 *weight_lane = weight + (size_t)group * VECTORS * 32 + lane;
-        const int rows = images - first_image;
-        if (rows == 1)
-            bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, 1, warp, VECTORS, 8, mismatches);
-        else
-            bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, rows, warp, VECTORS, 8, mismatches);
-    }
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-        partial[warp][i][lane] = mismatches[i];
-    __syncthreads();
-
-    // Warp i finishes image i.
-    const int image = first_image + warp;
-    if (image >= images)
-        return;
-    int mismatched = 0;
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-        mismatched += partial[i][warp][lane];
-    const int channel = group * 32 + lane;
-    if (channel < 10) {
-        const int n = 2 * (512 - 2 * mismatched) + table[channel];
-        y[(size_t)image * 10 + channel] = n;
-    }
+    __shared__ dense2_layer::Shared shared;
+    dense2_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, table, y, images);
 }
 
 
@@ -145,6 +187,87 @@ bnncc_mlp_dense2(
 //   tier bmma: mma.sync on single bits, a block 32 images x 32 outputs, a warp 16 x 32; 512 bits a step, 2 steps in shared memory
 //   1 block for 32 images; 64 threads; 8192 B of shared memory
 //   An image: 64 B read, 40 B written; 2088 B of constants
+#if BNNCC_HAS_BMMA
+struct dense2_bmma_layer {
+    static constexpr int VECTORS = 4, GROUPS = 1;  // of 128 inputs, of 32 outputs
+    static constexpr int ROWS = 32, COLUMNS = 32;  // of a block: images, outputs
+    static constexpr int M_TILES = 1, N_TILES = 4;  // of a warp: of 16 rows, of 8 columns
+    static constexpr int WARPS_N = 1, THREADS = 64;
+    static constexpr int STEP = 4, STAGES = 2;  // vectors at a time; steps in shared memory
+    static constexpr int STEPS = 1;
+
+    struct Shared {
+        uint4 rows[STAGES][STEP * ROWS];
+        uint4 columns[STAGES][STEP * COLUMNS];
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const uint4 *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int *__restrict__ weight_ones,
+        const int *__restrict__ table,
+        int *__restrict__ y,
+        int images)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
+        const int first_image = tile_x * ROWS;
+        const int first_output = tile_y * COLUMNS;
+
+        // What this thread copies: an image's vectors, and an output's weights.
+        const int my_image = first_image + threadIdx.x % ROWS;
+        const int my_output = first_output + bnncc_output_of_column<N_TILES>(threadIdx.x % COLUMNS);
+        const uint4 *my_row = x + bnncc_rows8x128(my_image, VECTORS);
+        const uint4 *my_column = weight + bnncc_weights_of(my_output, VECTORS);
+        const auto load = [&](int step) {
+            if (step < STEPS) {
+                const int first = step * STEP, stage = step % STAGES;
+                bnncc_copy_step<STEP, ROWS, THREADS, 8>(shared.rows[stage], my_row, my_image < images, first, VECTORS);
+                bnncc_copy_step<STEP, COLUMNS, THREADS, 32>(shared.columns[stage], my_column, my_output / 32 < GROUPS, first, VECTORS);
+            }
+            bnncc_copies_end();  // a group a step, be it empty
+        };
+
+        bnncc_bmma_sums<M_TILES, N_TILES> sums;
+        for (int step = 0; step < STAGES - 1; ++step)
+            load(step);
+#pragma unroll 1
+        for (int step = 0; step < STEPS; ++step) {
+            bnncc_copies_wait<STAGES - 2>();
+            __syncthreads();
+            load(step + STAGES - 1);
+#pragma unroll
+            for (int v = 0; v < STEP; v += 2) {
+                const uint4 *lane_rows[M_TILES];
+#pragma unroll
+                for (int m = 0; m < M_TILES; ++m)
+                    lane_rows[m] = shared.rows[step % STAGES] + (v + lane / 16) * ROWS + (warp_m * M_TILES + m) * 16 + lane % 16;
+                sums.add<COLUMNS>(lane_rows, shared.columns[step % STAGES] + v * COLUMNS + warp_n * N_TILES * 8, lane);
+            }
+        }
+
+        // A lane finishes 8 outputs of each of its images.
+        const int first = first_output + (warp_n * 4 + lane % 4) * 2 * N_TILES;
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int image = first_image + (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
+#pragma unroll
+                for (int i = 0; i < 2 * N_TILES; ++i) {
+                    const int channel = first + i;
+                    if (image < images && channel < 10) {
+                        const int mismatched = sums.mismatches(m, half, i, weight_ones[channel]);
+                        const int n = 2 * (512 - 2 * mismatched) + table[channel];
+                        y[(size_t)image * 10 + channel] = n;
+                    }
+                }
+            }
+    }
+};
+#endif
+
+
 #if BNNCC_HAS_BMMA
 extern "C" __global__ void __launch_bounds__(64, 10)
 bnncc_mlp_dense2_bmma(
@@ -155,70 +278,8 @@ bnncc_mlp_dense2_bmma(
     int *__restrict__ y,
     int images)
 {
-    constexpr int VECTORS = 4, GROUPS = 1;  // of 128 inputs, of 32 outputs
-    constexpr int ROWS = 32, COLUMNS = 32;  // of a block: images, outputs
-    constexpr int M_TILES = 1, N_TILES = 4;  // of a warp: of 16 rows, of 8 columns
-    constexpr int WARPS_N = 1, THREADS = 64;
-    constexpr int STEP = 4, STAGES = 2;  // vectors at a time; steps in shared memory
-    constexpr int STEPS = 1;
-
-    __shared__ uint4 rows[STAGES][STEP * ROWS];
-    __shared__ uint4 columns[STAGES][STEP * COLUMNS];
-
-    const int lane = threadIdx.x % 32;
-    const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
-    const int first_image = blockIdx.x * ROWS;
-    const int first_output = blockIdx.y * COLUMNS;
-
-    // What this thread copies: an image's vectors, and an output's weights.
-    const int my_image = first_image + threadIdx.x % ROWS;
-    const int my_output = first_output + bnncc_output_of_column<N_TILES>(threadIdx.x % COLUMNS);
-    const uint4 *my_row = x + bnncc_rows8x128(my_image, VECTORS);
-    const uint4 *my_column = weight + bnncc_weights_of(my_output, VECTORS);
-    const auto load = [&](int step) {
-        if (step < STEPS) {
-            const int first = step * STEP, stage = step % STAGES;
-            bnncc_copy_step<STEP, ROWS, THREADS, 8>(rows[stage], my_row, my_image < images, first, VECTORS);
-            bnncc_copy_step<STEP, COLUMNS, THREADS, 32>(columns[stage], my_column, my_output / 32 < GROUPS, first, VECTORS);
-        }
-        bnncc_copies_end();  // a group a step, be it empty
-    };
-
-    bnncc_bmma_sums<M_TILES, N_TILES> sums;
-    for (int step = 0; step < STAGES - 1; ++step)
-        load(step);
-#pragma unroll 1
-    for (int step = 0; step < STEPS; ++step) {
-        bnncc_copies_wait<STAGES - 2>();
-        __syncthreads();
-        load(step + STAGES - 1);
-#pragma unroll
-        for (int v = 0; v < STEP; v += 2) {
-            const uint4 *lane_rows[M_TILES];
-#pragma unroll
-            for (int m = 0; m < M_TILES; ++m)
-                lane_rows[m] = rows[step % STAGES] + (v + lane / 16) * ROWS + (warp_m * M_TILES + m) * 16 + lane % 16;
-            sums.add<COLUMNS>(lane_rows, columns[step % STAGES] + v * COLUMNS + warp_n * N_TILES * 8, lane);
-        }
-    }
-
-    // A lane finishes 8 outputs of each of its images.
-    const int first = first_output + (warp_n * 4 + lane % 4) * 2 * N_TILES;
-#pragma unroll
-    for (int m = 0; m < M_TILES; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int image = first_image + (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
-#pragma unroll
-            for (int i = 0; i < 2 * N_TILES; ++i) {
-                const int channel = first + i;
-                if (image < images && channel < 10) {
-                    const int mismatched = sums.mismatches(m, half, i, weight_ones[channel]);
-                    const int n = 2 * (512 - 2 * mismatched) + table[channel];
-                    y[(size_t)image * 10 + channel] = n;
-                }
-            }
-        }
+    __shared__ dense2_bmma_layer::Shared shared;
+    dense2_bmma_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, weight_ones, table, y, images);
 }
 #endif
 

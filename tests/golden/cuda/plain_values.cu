@@ -28,20 +28,31 @@
 // Which row of the border table a value uses: affine_sums1_row[y] + affine_sums1_column[x].
 static __constant__ unsigned short affine_sums1_row[6] = {0, 3, 3, 3, 3, 6};
 static __constant__ unsigned short affine_sums1_column[4] = {0, 1, 1, 2};
+struct affine_sums1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const signed char *__restrict__ x,
+        const int *__restrict__ table,
+        int *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const int value = -2 * x[((size_t)image * 5 + channel) * 24 + pixel] + table[(affine_sums1_row[pixel / 4] + affine_sums1_column[pixel % 4]) * 5 + channel];
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_affine_sums1(
     const signed char *__restrict__ x,
     const int *__restrict__ table,
     int *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    const int value = -2 * x[((size_t)image * 5 + channel) * 24 + pixel] + table[(affine_sums1_row[pixel / 4] + affine_sums1_column[pixel % 4]) * 5 + channel];
-    y[(size_t)image * 120 + i] = value;
+    affine_sums1_layer::tile(blockIdx.x, blockIdx.y, x, table, y);
 }
 
 
@@ -50,6 +61,25 @@ bnncc_plain_values_affine_sums1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 120 B read, 480 B written; 40 B of constants
+struct affine2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const signed char *__restrict__ x,
+        const float *__restrict__ scale,
+        const float *__restrict__ shift,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const float value = bnncc_affine(__int2float_rn(x[((size_t)image * 5 + channel) * 24 + pixel]), scale[channel], shift[channel]);
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_affine2(
     const signed char *__restrict__ x,
@@ -57,14 +87,7 @@ bnncc_plain_values_affine2(
     const float *__restrict__ shift,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    const float value = bnncc_affine(__int2float_rn(x[((size_t)image * 5 + channel) * 24 + pixel]), scale[channel], shift[channel]);
-    y[(size_t)image * 120 + i] = value;
+    affine2_layer::tile(blockIdx.x, blockIdx.y, x, scale, shift, y);
 }
 
 
@@ -73,6 +96,25 @@ bnncc_plain_values_affine2(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 480 B written; 40 B of constants
+struct affine3_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const int *__restrict__ x,
+        const float *__restrict__ scale,
+        const float *__restrict__ shift,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const float value = bnncc_affine(__int2float_rn(x[((size_t)image * 5 + channel) * 24 + pixel]), scale[channel], shift[channel]);
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_affine3(
     const int *__restrict__ x,
@@ -80,14 +122,7 @@ bnncc_plain_values_affine3(
     const float *__restrict__ shift,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    const float value = bnncc_affine(__int2float_rn(x[((size_t)image * 5 + channel) * 24 + pixel]), scale[channel], shift[channel]);
-    y[(size_t)image * 120 + i] = value;
+    affine3_layer::tile(blockIdx.x, blockIdx.y, x, scale, shift, y);
 }
 
 
@@ -96,6 +131,25 @@ bnncc_plain_values_affine3(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 480 B written; 40 B of constants
+struct affine4_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        const float *__restrict__ scale,
+        const float *__restrict__ shift,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const float value = bnncc_affine(x[((size_t)image * 5 + channel) * 24 + pixel], scale[channel], shift[channel]);
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_affine4(
     const float *__restrict__ x,
@@ -103,14 +157,7 @@ bnncc_plain_values_affine4(
     const float *__restrict__ shift,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    const float value = bnncc_affine(x[((size_t)image * 5 + channel) * 24 + pixel], scale[channel], shift[channel]);
-    y[(size_t)image * 120 + i] = value;
+    affine4_layer::tile(blockIdx.x, blockIdx.y, x, scale, shift, y);
 }
 
 
@@ -119,19 +166,29 @@ bnncc_plain_values_affine4(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 480 B written; 0 B of constants
+struct relu1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const float value = fmaxf(x[((size_t)image * 5 + channel) * 24 + pixel], 0.0f);
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_relu1(
     const float *__restrict__ x,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    const float value = fmaxf(x[((size_t)image * 5 + channel) * 24 + pixel], 0.0f);
-    y[(size_t)image * 120 + i] = value;
+    relu1_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -140,19 +197,29 @@ bnncc_plain_values_relu1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 480 B written; 0 B of constants
+struct tanh1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const float value = fminf(fmaxf(x[((size_t)image * 5 + channel) * 24 + pixel], -1.0f), 1.0f);
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_tanh1(
     const float *__restrict__ x,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    const float value = fminf(fmaxf(x[((size_t)image * 5 + channel) * 24 + pixel], -1.0f), 1.0f);
-    y[(size_t)image * 120 + i] = value;
+    tanh1_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -161,20 +228,31 @@ bnncc_plain_values_tanh1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 480 B written; 0 B of constants
+struct add1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const int *__restrict__ x,
+        const int *__restrict__ x2,
+        int *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const int value = x[((size_t)image * 5 + channel) * 24 + pixel] + x2[((size_t)image * 5 + channel) * 24 + pixel];
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_add1(
     const int *__restrict__ x,
     const int *__restrict__ x2,
     int *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    const int value = x[((size_t)image * 5 + channel) * 24 + pixel] + x2[((size_t)image * 5 + channel) * 24 + pixel];
-    y[(size_t)image * 120 + i] = value;
+    add1_layer::tile(blockIdx.x, blockIdx.y, x, x2, y);
 }
 
 
@@ -183,27 +261,37 @@ bnncc_plain_values_add1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 120 B written; 0 B of constants
+struct pool1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const int *__restrict__ x,
+        int *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 30)
+            return;
+        const int channel = i / 6;
+        const int pixel = i % 6;
+        int best = (-2147483647 - 1);
+        for (int pool_y = 0; pool_y < 3; ++pool_y)
+            for (int pool_x = 0; pool_x < 3; ++pool_x) {
+                const int in_y = pixel / 2 * 2 - 1 + pool_y * 1;
+                const int in_x = pixel % 2 * 2 - 1 + pool_x * 1;
+                if ((unsigned)in_y < 6 && (unsigned)in_x < 4)
+                    best = max(best, (int)x[((size_t)image * 5 + channel) * 24 + in_y * 4 + in_x]);
+            }
+        const int value = best;
+        y[(size_t)image * 30 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_pool1(
     const int *__restrict__ x,
     int *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 30)
-        return;
-    const int channel = i / 6;
-    const int pixel = i % 6;
-    int best = (-2147483647 - 1);
-    for (int pool_y = 0; pool_y < 3; ++pool_y)
-        for (int pool_x = 0; pool_x < 3; ++pool_x) {
-            const int in_y = pixel / 2 * 2 - 1 + pool_y * 1;
-            const int in_x = pixel % 2 * 2 - 1 + pool_x * 1;
-            if ((unsigned)in_y < 6 && (unsigned)in_x < 4)
-                best = max(best, (int)x[((size_t)image * 5 + channel) * 24 + in_y * 4 + in_x]);
-        }
-    const int value = best;
-    y[(size_t)image * 30 + i] = value;
+    pool1_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -212,19 +300,29 @@ bnncc_plain_values_pool1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 480 B written; 0 B of constants
+struct flat1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const int *__restrict__ x,
+        int *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 1;
+        const int from = channel / 24, at = channel % 24;
+        const int value = x[((size_t)image * 5 + from) * 24 + at];
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_flat1(
     const int *__restrict__ x,
     int *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 1;
-    const int from = channel / 24, at = channel % 24;
-    const int value = x[((size_t)image * 5 + from) * 24 + at];
-    y[(size_t)image * 120 + i] = value;
+    flat1_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -233,25 +331,36 @@ bnncc_plain_values_flat1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 960 B written; 0 B of constants
+struct concat1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const int *__restrict__ x0,
+        const int *__restrict__ x1,
+        int *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 240)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        int part = 0;
+        if (channel >= 0 && channel < 5)
+            part = x0[((size_t)image * 5 + (channel)) * 24 + pixel];
+        if (channel >= 5 && channel < 10)
+            part = x1[((size_t)image * 5 + (channel - 5)) * 24 + pixel];
+        const int value = part;
+        y[(size_t)image * 240 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_concat1(
     const int *__restrict__ x0,
     const int *__restrict__ x1,
     int *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 240)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    int part = 0;
-    if (channel >= 0 && channel < 5)
-        part = x0[((size_t)image * 5 + (channel)) * 24 + pixel];
-    if (channel >= 5 && channel < 10)
-        part = x1[((size_t)image * 5 + (channel - 5)) * 24 + pixel];
-    const int value = part;
-    y[(size_t)image * 240 + i] = value;
+    concat1_layer::tile(blockIdx.x, blockIdx.y, x0, x1, y);
 }
 
 
@@ -260,20 +369,31 @@ bnncc_plain_values_concat1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 480 B written; 0 B of constants
+struct add2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        const float *__restrict__ x2,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const float value = __fadd_rn(x[((size_t)image * 5 + channel) * 24 + pixel], x2[((size_t)image * 5 + channel) * 24 + pixel]);
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_add2(
     const float *__restrict__ x,
     const float *__restrict__ x2,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    const float value = __fadd_rn(x[((size_t)image * 5 + channel) * 24 + pixel], x2[((size_t)image * 5 + channel) * 24 + pixel]);
-    y[(size_t)image * 120 + i] = value;
+    add2_layer::tile(blockIdx.x, blockIdx.y, x, x2, y);
 }
 
 
@@ -282,27 +402,37 @@ bnncc_plain_values_add2(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 120 B written; 0 B of constants
+struct pool2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 30)
+            return;
+        const int channel = i / 6;
+        const int pixel = i % 6;
+        float best = __int_as_float(0xff800000);
+        for (int pool_y = 0; pool_y < 3; ++pool_y)
+            for (int pool_x = 0; pool_x < 3; ++pool_x) {
+                const int in_y = pixel / 2 * 2 - 1 + pool_y * 1;
+                const int in_x = pixel % 2 * 2 - 1 + pool_x * 1;
+                if ((unsigned)in_y < 6 && (unsigned)in_x < 4)
+                    best = fmaxf(best, x[((size_t)image * 5 + channel) * 24 + in_y * 4 + in_x]);
+            }
+        const float value = best;
+        y[(size_t)image * 30 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_pool2(
     const float *__restrict__ x,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 30)
-        return;
-    const int channel = i / 6;
-    const int pixel = i % 6;
-    float best = __int_as_float(0xff800000);
-    for (int pool_y = 0; pool_y < 3; ++pool_y)
-        for (int pool_x = 0; pool_x < 3; ++pool_x) {
-            const int in_y = pixel / 2 * 2 - 1 + pool_y * 1;
-            const int in_x = pixel % 2 * 2 - 1 + pool_x * 1;
-            if ((unsigned)in_y < 6 && (unsigned)in_x < 4)
-                best = fmaxf(best, x[((size_t)image * 5 + channel) * 24 + in_y * 4 + in_x]);
-        }
-    const float value = best;
-    y[(size_t)image * 30 + i] = value;
+    pool2_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -311,19 +441,29 @@ bnncc_plain_values_pool2(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 480 B written; 0 B of constants
+struct flat2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 1;
+        const int from = channel / 24, at = channel % 24;
+        const float value = x[((size_t)image * 5 + from) * 24 + at];
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_flat2(
     const float *__restrict__ x,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 120)
-        return;
-    const int channel = i / 1;
-    const int from = channel / 24, at = channel % 24;
-    const float value = x[((size_t)image * 5 + from) * 24 + at];
-    y[(size_t)image * 120 + i] = value;
+    flat2_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -332,24 +472,35 @@ bnncc_plain_values_flat2(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 480 B read, 960 B written; 0 B of constants
+struct concat2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x0,
+        const float *__restrict__ x1,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 240)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        float part = 0;
+        if (channel >= 0 && channel < 5)
+            part = x0[((size_t)image * 5 + (channel)) * 24 + pixel];
+        if (channel >= 5 && channel < 10)
+            part = x1[((size_t)image * 5 + (channel - 5)) * 24 + pixel];
+        const float value = part;
+        y[(size_t)image * 240 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_plain_values_concat2(
     const float *__restrict__ x0,
     const float *__restrict__ x1,
     float *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 240)
-        return;
-    const int channel = i / 24;
-    const int pixel = i % 24;
-    float part = 0;
-    if (channel >= 0 && channel < 5)
-        part = x0[((size_t)image * 5 + (channel)) * 24 + pixel];
-    if (channel >= 5 && channel < 10)
-        part = x1[((size_t)image * 5 + (channel - 5)) * 24 + pixel];
-    const float value = part;
-    y[(size_t)image * 240 + i] = value;
+    concat2_layer::tile(blockIdx.x, blockIdx.y, x0, x1, y);
 }
 

@@ -28,20 +28,31 @@
 // Which row of the border table a value uses: affine_sums1_row[y] + affine_sums1_column[x].
 static __constant__ unsigned short affine_sums1_row[4] = {0, 3, 3, 6};
 static __constant__ unsigned short affine_sums1_column[3] = {0, 1, 2};
+struct affine_sums1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned char *__restrict__ x,
+        const int *__restrict__ table,
+        int *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 60)
+            return;
+        const int channel = i / 12;
+        const int pixel = i % 12;
+        const int value = -2 * x[((size_t)image * 5 + channel) * 12 + pixel] + table[(affine_sums1_row[pixel / 3] + affine_sums1_column[pixel % 3]) * 5 + channel];
+        y[(size_t)image * 60 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_affine_sums1(
     const unsigned char *__restrict__ x,
     const int *__restrict__ table,
     int *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 60)
-        return;
-    const int channel = i / 12;
-    const int pixel = i % 12;
-    const int value = -2 * x[((size_t)image * 5 + channel) * 12 + pixel] + table[(affine_sums1_row[pixel / 3] + affine_sums1_column[pixel % 3]) * 5 + channel];
-    y[(size_t)image * 60 + i] = value;
+    affine_sums1_layer::tile(blockIdx.x, blockIdx.y, x, table, y);
 }
 
 
@@ -50,26 +61,37 @@ bnncc_signs_of_values_affine_sums1(
 //   a thread makes a sign, a warp's ballot a word
 //   6 blocks for an image; 256 threads; 0 B of shared memory
 //   An image: 60 B read, 192 B written; 20 B of constants
+struct threshold_pixels1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned char *__restrict__ x,
+        const int *__restrict__ bounds,
+        unsigned *__restrict__ y)
+    {
+        const int image = tile_x / 6;
+        const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
+        const int vector = i / 128;
+        if (vector >= 12)
+            return;
+        const int channel = vector / 12 * 128 + i % 128;
+        bool is_plus = false;
+        if (channel < 5) {
+            const int pixel = vector % 12;
+            is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[channel];
+        }
+        const unsigned word = __ballot_sync(0xffffffffu, is_plus);
+        if (threadIdx.x % 32 == 0)
+            y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_threshold_pixels1(
     const unsigned char *__restrict__ x,
     const int *__restrict__ bounds,
     unsigned *__restrict__ y)
 {
-    const int image = blockIdx.x / 6;
-    const int i = blockIdx.x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
-    const int vector = i / 128;
-    if (vector >= 12)
-        return;
-    const int channel = vector / 12 * 128 + i % 128;
-    bool is_plus = false;
-    if (channel < 5) {
-        const int pixel = vector % 12;
-        is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[channel];
-    }
-    const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-    if (threadIdx.x % 32 == 0)
-        y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
+    threshold_pixels1_layer::tile(blockIdx.x, blockIdx.y, x, bounds, y);
 }
 
 
@@ -78,19 +100,29 @@ bnncc_signs_of_values_threshold_pixels1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 192 B read, 60 B written; 0 B of constants
+struct layout1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        signed char *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 60)
+            return;
+        const int channel = i / 12;
+        const int pixel = i % 12;
+        const signed char value = bnncc_bit(x + bnncc_planes128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 4, channel) ? 1 : -1;
+        y[(size_t)image * 60 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_layout1(
     const unsigned *__restrict__ x,
     signed char *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 60)
-        return;
-    const int channel = i / 12;
-    const int pixel = i % 12;
-    const signed char value = bnncc_bit(x + bnncc_planes128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 4, channel) ? 1 : -1;
-    y[(size_t)image * 60 + i] = value;
+    layout1_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -99,6 +131,31 @@ bnncc_signs_of_values_layout1(
 //   a thread makes a sign, a warp's ballot a word
 //   6 blocks for an image; 256 threads; 0 B of shared memory
 //   An image: 60 B read, 192 B written; 25 B of constants
+struct threshold_pixels2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned char *__restrict__ x,
+        const int *__restrict__ bounds,
+        const unsigned char *__restrict__ flips,
+        unsigned *__restrict__ y)
+    {
+        const int image = tile_x / 6;
+        const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
+        const int vector = i / 128;
+        if (vector >= 12)
+            return;
+        const int channel = vector / 12 * 128 + i % 128;
+        bool is_plus = false;
+        if (channel < 5) {
+            const int pixel = vector % 12;
+            is_plus = (x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[channel]) != (flips[channel] != 0);
+        }
+        const unsigned word = __ballot_sync(0xffffffffu, is_plus);
+        if (threadIdx.x % 32 == 0)
+            y[bnncc_rows8x128(image, 12) * 4 + vector * 32 + i / 32 % 4] = word;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_threshold_pixels2(
     const unsigned char *__restrict__ x,
@@ -106,20 +163,7 @@ bnncc_signs_of_values_threshold_pixels2(
     const unsigned char *__restrict__ flips,
     unsigned *__restrict__ y)
 {
-    const int image = blockIdx.x / 6;
-    const int i = blockIdx.x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
-    const int vector = i / 128;
-    if (vector >= 12)
-        return;
-    const int channel = vector / 12 * 128 + i % 128;
-    bool is_plus = false;
-    if (channel < 5) {
-        const int pixel = vector % 12;
-        is_plus = (x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[channel]) != (flips[channel] != 0);
-    }
-    const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-    if (threadIdx.x % 32 == 0)
-        y[bnncc_rows8x128(image, 12) * 4 + vector * 32 + i / 32 % 4] = word;
+    threshold_pixels2_layer::tile(blockIdx.x, blockIdx.y, x, bounds, flips, y);
 }
 
 
@@ -128,19 +172,29 @@ bnncc_signs_of_values_threshold_pixels2(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 192 B read, 60 B written; 0 B of constants
+struct layout2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        signed char *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 60)
+            return;
+        const int channel = i / 12;
+        const int pixel = i % 12;
+        const signed char value = bnncc_bit(x + bnncc_rows8x128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 32, channel) ? 1 : -1;
+        y[(size_t)image * 60 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_layout2(
     const unsigned *__restrict__ x,
     signed char *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 60)
-        return;
-    const int channel = i / 12;
-    const int pixel = i % 12;
-    const signed char value = bnncc_bit(x + bnncc_rows8x128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 32, channel) ? 1 : -1;
-    y[(size_t)image * 60 + i] = value;
+    layout2_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -152,26 +206,37 @@ bnncc_signs_of_values_layout2(
 // Which row of the border table a value uses: threshold_sums1_row[y] + threshold_sums1_column[x].
 static __constant__ unsigned short threshold_sums1_row[4] = {0, 3, 3, 6};
 static __constant__ unsigned short threshold_sums1_column[3] = {0, 1, 2};
+struct threshold_sums1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const int *__restrict__ x,
+        const int *__restrict__ bounds,
+        unsigned *__restrict__ y)
+    {
+        const int image = tile_x / 6;
+        const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
+        const int vector = i / 128;
+        if (vector >= 12)
+            return;
+        const int channel = vector / 12 * 128 + i % 128;
+        bool is_plus = false;
+        if (channel < 5) {
+            const int pixel = vector % 12;
+            is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[(threshold_sums1_row[pixel / 3] + threshold_sums1_column[pixel % 3]) * 5 + channel];
+        }
+        const unsigned word = __ballot_sync(0xffffffffu, is_plus);
+        if (threadIdx.x % 32 == 0)
+            y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_threshold_sums1(
     const int *__restrict__ x,
     const int *__restrict__ bounds,
     unsigned *__restrict__ y)
 {
-    const int image = blockIdx.x / 6;
-    const int i = blockIdx.x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
-    const int vector = i / 128;
-    if (vector >= 12)
-        return;
-    const int channel = vector / 12 * 128 + i % 128;
-    bool is_plus = false;
-    if (channel < 5) {
-        const int pixel = vector % 12;
-        is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[(threshold_sums1_row[pixel / 3] + threshold_sums1_column[pixel % 3]) * 5 + channel];
-    }
-    const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-    if (threadIdx.x % 32 == 0)
-        y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
+    threshold_sums1_layer::tile(blockIdx.x, blockIdx.y, x, bounds, y);
 }
 
 
@@ -180,19 +245,29 @@ bnncc_signs_of_values_threshold_sums1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 192 B read, 60 B written; 0 B of constants
+struct layout3_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        signed char *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 60)
+            return;
+        const int channel = i / 12;
+        const int pixel = i % 12;
+        const signed char value = bnncc_bit(x + bnncc_planes128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 4, channel) ? 1 : -1;
+        y[(size_t)image * 60 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_layout3(
     const unsigned *__restrict__ x,
     signed char *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 60)
-        return;
-    const int channel = i / 12;
-    const int pixel = i % 12;
-    const signed char value = bnncc_bit(x + bnncc_planes128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 4, channel) ? 1 : -1;
-    y[(size_t)image * 60 + i] = value;
+    layout3_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -204,6 +279,31 @@ bnncc_signs_of_values_layout3(
 // Which row of the border table a value uses: threshold_sums2_row[y] + threshold_sums2_column[x].
 static __constant__ unsigned short threshold_sums2_row[4] = {0, 3, 3, 6};
 static __constant__ unsigned short threshold_sums2_column[3] = {0, 1, 2};
+struct threshold_sums2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const int *__restrict__ x,
+        const int *__restrict__ bounds,
+        const unsigned char *__restrict__ flips,
+        unsigned *__restrict__ y)
+    {
+        const int image = tile_x / 6;
+        const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
+        const int vector = i / 128;
+        if (vector >= 12)
+            return;
+        const int channel = vector / 12 * 128 + i % 128;
+        bool is_plus = false;
+        if (channel < 5) {
+            const int pixel = vector % 12;
+            is_plus = (x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[(threshold_sums2_row[pixel / 3] + threshold_sums2_column[pixel % 3]) * 5 + channel]) != (flips[channel] != 0);
+        }
+        const unsigned word = __ballot_sync(0xffffffffu, is_plus);
+        if (threadIdx.x % 32 == 0)
+            y[bnncc_rows8x128(image, 12) * 4 + vector * 32 + i / 32 % 4] = word;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_threshold_sums2(
     const int *__restrict__ x,
@@ -211,20 +311,7 @@ bnncc_signs_of_values_threshold_sums2(
     const unsigned char *__restrict__ flips,
     unsigned *__restrict__ y)
 {
-    const int image = blockIdx.x / 6;
-    const int i = blockIdx.x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
-    const int vector = i / 128;
-    if (vector >= 12)
-        return;
-    const int channel = vector / 12 * 128 + i % 128;
-    bool is_plus = false;
-    if (channel < 5) {
-        const int pixel = vector % 12;
-        is_plus = (x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[(threshold_sums2_row[pixel / 3] + threshold_sums2_column[pixel % 3]) * 5 + channel]) != (flips[channel] != 0);
-    }
-    const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-    if (threadIdx.x % 32 == 0)
-        y[bnncc_rows8x128(image, 12) * 4 + vector * 32 + i / 32 % 4] = word;
+    threshold_sums2_layer::tile(blockIdx.x, blockIdx.y, x, bounds, flips, y);
 }
 
 
@@ -233,19 +320,29 @@ bnncc_signs_of_values_threshold_sums2(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 192 B read, 60 B written; 0 B of constants
+struct layout4_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        signed char *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 60)
+            return;
+        const int channel = i / 12;
+        const int pixel = i % 12;
+        const signed char value = bnncc_bit(x + bnncc_rows8x128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 32, channel) ? 1 : -1;
+        y[(size_t)image * 60 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_layout4(
     const unsigned *__restrict__ x,
     signed char *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 60)
-        return;
-    const int channel = i / 12;
-    const int pixel = i % 12;
-    const signed char value = bnncc_bit(x + bnncc_rows8x128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 32, channel) ? 1 : -1;
-    y[(size_t)image * 60 + i] = value;
+    layout4_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -254,25 +351,35 @@ bnncc_signs_of_values_layout4(
 //   a thread makes a sign, a warp's ballot a word
 //   6 blocks for an image; 256 threads; 0 B of shared memory
 //   An image: 240 B read, 192 B written; 0 B of constants
+struct sign1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const int *__restrict__ x,
+        unsigned *__restrict__ y)
+    {
+        const int image = tile_x / 6;
+        const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
+        const int vector = i / 128;
+        if (vector >= 12)
+            return;
+        const int channel = vector / 12 * 128 + i % 128;
+        bool is_plus = false;
+        if (channel < 5) {
+            const int pixel = vector % 12;
+            is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= 0;
+        }
+        const unsigned word = __ballot_sync(0xffffffffu, is_plus);
+        if (threadIdx.x % 32 == 0)
+            y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_sign1(
     const int *__restrict__ x,
     unsigned *__restrict__ y)
 {
-    const int image = blockIdx.x / 6;
-    const int i = blockIdx.x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
-    const int vector = i / 128;
-    if (vector >= 12)
-        return;
-    const int channel = vector / 12 * 128 + i % 128;
-    bool is_plus = false;
-    if (channel < 5) {
-        const int pixel = vector % 12;
-        is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= 0;
-    }
-    const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-    if (threadIdx.x % 32 == 0)
-        y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
+    sign1_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -281,23 +388,34 @@ bnncc_signs_of_values_sign1(
 //   a thread makes a word of 32 signs
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 192 B read, 192 B written; 5 B of constants
+struct flip1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        const unsigned char *__restrict__ flips,
+        unsigned *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one word of 32 signs a thread
+        const int vector = i / 4;
+        if (vector >= 12)
+            return;
+        const unsigned *x_image = x + bnncc_planes128(image, 12) * 4;
+        const int first = vector / 12 * 128 + i % 4 * 32;  // channel of bit 0
+        unsigned word = x_image[vector * 4 + i % 4];
+        for (int bit = 0; bit < 32 && first + bit < 5; ++bit)
+            word ^= (flips[first + bit] != 0 ? 1u : 0u) << bit;
+        y[bnncc_planes128(image, 12) * 4 + vector * 4 + i % 4] = word;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_flip1(
     const unsigned *__restrict__ x,
     const unsigned char *__restrict__ flips,
     unsigned *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one word of 32 signs a thread
-    const int vector = i / 4;
-    if (vector >= 12)
-        return;
-    const unsigned *x_image = x + bnncc_planes128(image, 12) * 4;
-    const int first = vector / 12 * 128 + i % 4 * 32;  // channel of bit 0
-    unsigned word = x_image[vector * 4 + i % 4];
-    for (int bit = 0; bit < 32 && first + bit < 5; ++bit)
-        word ^= (flips[first + bit] != 0 ? 1u : 0u) << bit;
-    y[bnncc_planes128(image, 12) * 4 + vector * 4 + i % 4] = word;
+    flip1_layer::tile(blockIdx.x, blockIdx.y, x, flips, y);
 }
 
 
@@ -306,19 +424,29 @@ bnncc_signs_of_values_flip1(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 192 B read, 60 B written; 0 B of constants
+struct layout5_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        signed char *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 60)
+            return;
+        const int channel = i / 12;
+        const int pixel = i % 12;
+        const signed char value = bnncc_bit(x + bnncc_planes128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 4, channel) ? 1 : -1;
+        y[(size_t)image * 60 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_layout5(
     const unsigned *__restrict__ x,
     signed char *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 60)
-        return;
-    const int channel = i / 12;
-    const int pixel = i % 12;
-    const signed char value = bnncc_bit(x + bnncc_planes128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 4, channel) ? 1 : -1;
-    y[(size_t)image * 60 + i] = value;
+    layout5_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
 
@@ -327,23 +455,34 @@ bnncc_signs_of_values_layout5(
 //   a thread makes a word of 32 signs
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 192 B read, 192 B written; 5 B of constants
+struct flip2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        const unsigned char *__restrict__ flips,
+        unsigned *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one word of 32 signs a thread
+        const int vector = i / 4;
+        if (vector >= 12)
+            return;
+        const unsigned *x_image = x + bnncc_planes128(image, 12) * 4;
+        const int first = vector / 12 * 128 + i % 4 * 32;  // channel of bit 0
+        unsigned word = x_image[vector * 4 + i % 4];
+        for (int bit = 0; bit < 32 && first + bit < 5; ++bit)
+            word ^= (flips[first + bit] != 0 ? 1u : 0u) << bit;
+        y[bnncc_rows8x128(image, 12) * 4 + vector * 32 + i % 4] = word;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_flip2(
     const unsigned *__restrict__ x,
     const unsigned char *__restrict__ flips,
     unsigned *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one word of 32 signs a thread
-    const int vector = i / 4;
-    if (vector >= 12)
-        return;
-    const unsigned *x_image = x + bnncc_planes128(image, 12) * 4;
-    const int first = vector / 12 * 128 + i % 4 * 32;  // channel of bit 0
-    unsigned word = x_image[vector * 4 + i % 4];
-    for (int bit = 0; bit < 32 && first + bit < 5; ++bit)
-        word ^= (flips[first + bit] != 0 ? 1u : 0u) << bit;
-    y[bnncc_rows8x128(image, 12) * 4 + vector * 32 + i % 4] = word;
+    flip2_layer::tile(blockIdx.x, blockIdx.y, x, flips, y);
 }
 
 
@@ -352,18 +491,28 @@ bnncc_signs_of_values_flip2(
 //   a thread makes a value
 //   1 block for an image; 256 threads; 0 B of shared memory
 //   An image: 192 B read, 60 B written; 0 B of constants
+struct layout6_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        signed char *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 60)
+            return;
+        const int channel = i / 12;
+        const int pixel = i % 12;
+        const signed char value = bnncc_bit(x + bnncc_rows8x128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 32, channel) ? 1 : -1;
+        y[(size_t)image * 60 + i] = value;
+    }
+};
+
+
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_signs_of_values_layout6(
     const unsigned *__restrict__ x,
     signed char *__restrict__ y)
 {
-    const int image = blockIdx.x / 1;
-    const int i = blockIdx.x % 1 * 256 + threadIdx.x;  // one value a thread
-    if (i >= 60)
-        return;
-    const int channel = i / 12;
-    const int pixel = i % 12;
-    const signed char value = bnncc_bit(x + bnncc_rows8x128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 32, channel) ? 1 : -1;
-    y[(size_t)image * 60 + i] = value;
+    layout6_layer::tile(blockIdx.x, blockIdx.y, x, y);
 }
 
