@@ -163,6 +163,7 @@ def _write_sources(package: Package, folder: Path) -> None:
 def _report(package: Package, path: Path, options: CompileOptions, *, as_json: bool) -> None:
     import json
 
+    from bnncc.cli.machine_code import add_machine_code
     from bnncc.cli.report_table import report_table
     from bnncc.codegen.package import REPORT
 
@@ -175,6 +176,8 @@ def _report(package: Package, path: Path, options: CompileOptions, *, as_json: b
         for missing in item.missing:
             warn(f"{item.name}: {missing}")
     report = json.loads(package.entry(REPORT))
+    if advice := add_machine_code(report, package):
+        say(advice)
     if as_json:
         emit_json({"package": str(path), **report})
         return

@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from bnncc.toolchain.gate import PRODUCTS
+
 
 def report_table(report: Mapping[str, Any]) -> Group:
     """Return ``report.json`` for a terminal."""
@@ -29,7 +31,7 @@ def _table(target: str, rows: list[dict[str, Any]]) -> Table:
         table.add_column(title, overflow="fold")
     table.add_column("constants", justify="right")
     for arch in archs:
-        table.add_column(f"{arch}: regs, shared, spill", justify="right")
+        table.add_column(f"{arch}: registers, shared, warps, products", justify="right")
     for row in (row for row in rows if _runs(row)):
         table.add_row(*map(str, _cells(row, archs, has_tiers=has_tiers)))
     return table
@@ -50,4 +52,22 @@ def _cells(row: Mapping[str, Any], archs: list[str], *, has_tiers: bool) -> Iter
     yield f"{row['constant_bytes']:,}"
     for arch in archs:
         found = row["archs"].get(arch)
-        yield f"{found['registers']}, {found['shared_bytes']}, {found['spill_bytes']}" if found else "-"
+        yield ", ".join(_resources(found)) if found else "-"
+
+
+def _resources(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a kernel takes on one architecture, what that lets run, and what is wrong with it."""
+    yield str(found["registers"])
+    yield str(found["shared_bytes"])
+    limiter = "" if found["limiter"] == "warps" else f" ({found['limiter']})"
+    yield f"{found['warps']}/{found['max_warps']}{limiter}"
+    instructions: Mapping[str, Any] = found.get("instructions", {})
+    counts: Mapping[str, int] = instructions.get("counts", {})
+    for name in PRODUCTS:
+        if count := sum(counts[item] for item in counts if item.split(".")[0] == name):
+            yield f"{count} {name}"
+    if found["spill_bytes"]:
+        yield f"{found['spill_bytes']} bytes spilled"
+    if local := instructions.get("local_accesses"):
+        yield f"{local} accesses of local memory"
+    yield from (f"calls {name}" for name in dict.fromkeys(instructions.get("calls", ())))

@@ -28,6 +28,7 @@ from bnncc.targets.lowering import Lowered, Observe, ignore, lower_for
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import CudaCompiler, DeviceImage, ImageKind, compile_cuda, known_arch
 from bnncc.toolchain.find_cuda import find_cuda_compiler
+from bnncc.toolchain.gate import BlockShape, kernel_occupancy
 
 DEFAULT_ARCHS: Final = ("sm_80", "sm_90a")
 """Their PTX runs on every GPU from Ampere on; name ``sm_75`` for Turing."""
@@ -137,7 +138,7 @@ class CudaBuild:
                     "threads": launch.geometry.threads,
                     "tier": launch.tier,
                     "chosen": _chosen(self.artifact, launch, self.archs),
-                    "archs": _resources(images, launch.kernel),
+                    "archs": _resources(images, launch),
                 }
                 for launch in self.artifact.all_launches
             ),
@@ -207,19 +208,23 @@ def _device_images(
         return tuple(pool.map(made, [(arch, kind) for arch in archs for kind in kinds]))
 
 
-def _resources(images: tuple[DeviceImage, ...], kernel: str) -> dict[str, dict[str, int]]:
-    """Return what the assembler said about ``kernel``, by architecture."""
-    return {
-        report.arch: {
+def _resources(images: tuple[DeviceImage, ...], launch: Launch) -> dict[str, dict[str, Any]]:
+    """Return what the assembler said about the kernel of ``launch``, by architecture."""
+    shape = BlockShape(threads=launch.geometry.threads)
+    found: dict[str, dict[str, Any]] = {}
+    for report in (report for image in images for report in image.reports if report.kernel == launch.kernel):
+        resident = kernel_occupancy(report, shape)
+        found[report.arch] = {
             "registers": report.registers,
-            "shared_bytes": report.shared_bytes,
+            "shared_bytes": report.shared_bytes + shape.dynamic_shared_bytes,
             "stack_bytes": report.stack_bytes,
             "spill_bytes": report.spill_store_bytes + report.spill_load_bytes,
+            "blocks": resident.blocks,
+            "warps": resident.warps,
+            "max_warps": resident.max_warps,
+            "limiter": resident.limiter.value,
         }
-        for image in images
-        for report in image.reports
-        if report.kernel == kernel
-    }
+    return found
 
 
 def _chosen(artifact: CudaArtifact, launch: Launch, archs: tuple[str, ...]) -> dict[str, dict[str, str]]:

@@ -12,6 +12,8 @@ from bnncc.toolchain.occupancy import KernelNeeds, Occupancy, device_limits, occ
 from bnncc.toolchain.sass import KernelCode
 
 MATRIX: Final = ("BMMA", "BGMMA", "IMMA", "IGMMA", "HMMA", "QMMA", "OMMA")
+PRODUCTS: Final = (*MATRIX, "POPC", "IDP")
+"""Instructions that multiply bits or small integers, or count the products."""
 BITS: Final = ("POPC", "LOP3", "IDP", "MOVM", "PRMT")
 GLOBAL: Final = ("LDG", "STG", "LDGSTS", "UBLKCP", "UBLKPF")
 SHARED: Final = ("LDS", "STS", "LDSM", "STSM")
@@ -39,30 +41,32 @@ class BlockShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MachineCode:
-    """What one kernel is on one architecture.
+class Instructions:
+    """What the machine code of one kernel consists of.
 
     Args:
-        report: what the assembler says.
-        shape: how it is launched.
-        instructions: how many it has.
-        counts: of the instructions that matter, by name; tensor-core instructions with shape, element and
-            operation (``BMMA.168256.AND.POPC``), accesses with the bits of one thread (``LDG.128``).
+        total: how many there are.
+        counts: of those that matter, by name; tensor-core instructions with shape, element and operation
+            (``BMMA.168256.AND.POPC``), accesses with the bits that one thread moves (``LDG.128``).
         callees: subroutines it calls: instructions that the architecture emulates.
-        local_accesses: instructions that touch local memory: spills, and arrays with variable indices.
+        local_accesses: those that touch local memory: spills, and arrays with variable indices.
     """
 
-    report: KernelReport
-    shape: BlockShape
-    instructions: int
+    total: int
     counts: Mapping[str, int]
     callees: tuple[str, ...]
     local_accesses: int
 
-    @property
-    def occupancy(self) -> Occupancy:
-        """Return how many of its blocks one multiprocessor holds."""
-        return kernel_occupancy(self.report, self.shape)
+    @classmethod
+    def of(cls, code: KernelCode) -> Instructions:
+        """Return the instructions of ``code``."""
+        names = code.instructions
+        return cls(
+            total=len(names),
+            counts=instruction_counts(names),
+            callees=code.callees,
+            local_accesses=sum(name.split(".")[0] in _LOCAL for name in names),
+        )
 
     def count(self, name: str) -> int:
         """Return how many instructions are called ``name``, whatever their widths and shapes."""
@@ -73,6 +77,26 @@ class MachineCode:
         order = {name: index for index, name in enumerate(names)}
         found = [item for item in self.counts if item.split(".")[0] in order]
         return {item: self.counts[item] for item in sorted(found, key=lambda i: (order[i.split(".")[0]], i))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineCode:
+    """What one kernel is on one architecture.
+
+    Args:
+        report: what the assembler says.
+        shape: how it is launched.
+        instructions: what it consists of.
+    """
+
+    report: KernelReport
+    shape: BlockShape
+    instructions: Instructions
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """Return how many of its blocks one multiprocessor holds."""
+        return kernel_occupancy(self.report, self.shape)
 
 
 def kernel_occupancy(report: KernelReport, shape: BlockShape) -> Occupancy:
@@ -96,23 +120,11 @@ def machine_code(
         codes: its machine code, from `bnncc.toolchain.sass.disassemble`.
         shapes: how each kernel is launched, by its name; kernels without one are left out.
     """
-    texts = {code.kernel: code for code in codes}
+    found = {code.kernel: Instructions.of(code) for code in codes if code.kernel in shapes}
     return tuple(
-        _kernel(report, texts[report.kernel], shapes[report.kernel])
+        MachineCode(report=report, shape=shapes[report.kernel], instructions=found[report.kernel])
         for report in image.reports
         if report.kernel in shapes
-    )
-
-
-def _kernel(report: KernelReport, code: KernelCode, shape: BlockShape) -> MachineCode:
-    names = code.instructions
-    return MachineCode(
-        report=report,
-        shape=shape,
-        instructions=len(names),
-        counts=instruction_counts(names),
-        callees=code.callees,
-        local_accesses=sum(name.split(".")[0] in _LOCAL for name in names),
     )
 
 

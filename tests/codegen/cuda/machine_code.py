@@ -57,15 +57,15 @@ class Gated:
     @property
     def row(self) -> dict[str, str]:
         """Return its line of the table."""
-        code, report = self.code, self.code.report
+        code, report, has = self.code, self.code.report, self.code.instructions
         found = code.occupancy
         cells = (
             *(report.kernel, self.arch, self.tier, code.shape.threads, report.registers),
             *(report.shared_bytes, code.shape.dynamic_shared_bytes, report.stack_bytes),
             report.spill_store_bytes + report.spill_load_bytes,
-            *(code.local_accesses, " ".join(sorted(set(code.callees)))),
-            *(found.blocks, f"{found.warps}/{found.max_warps}", found.limiter, code.instructions),
-            *(_counted(code.group(names)) for names in _GROUPS.values()),
+            *(has.local_accesses, " ".join(sorted(set(has.callees)))),
+            *(found.blocks, f"{found.warps}/{found.max_warps}", found.limiter, has.total),
+            *(_counted(has.group(names)) for names in _GROUPS.values()),
         )
         return dict(zip(COLUMNS, map(str, cells), strict=True))
 

@@ -34,12 +34,12 @@ def is_of_example(item: Gated) -> bool:
 
 def complaints(item: Gated) -> list[str]:
     """Return what is wrong with a kernel, whatever it does."""
-    code, report = item.code, item.code.report
+    code, report, has = item.code, item.code.report, item.code.instructions
     # Ballots that the assembler cannot prove to be reached by whole warps, in the odd layers of the groups.
-    calls = set(code.callees) - (set() if is_of_example(item) else {BALLOT})
+    calls = set(has.callees) - (set() if is_of_example(item) else {BALLOT})
     wrong = {
         "spills": report.spill_store_bytes + report.spill_load_bytes > 0,
-        "uses local memory": code.local_accesses + report.stack_bytes > 0,
+        "uses local memory": has.local_accesses + report.stack_bytes > 0,
         f"calls {', '.join(calls)}": bool(calls),
         "cannot be launched": code.occupancy.blocks == 0,
         "lacks its instruction": not is_intended(item),
@@ -49,21 +49,22 @@ def complaints(item: Gated) -> list[str]:
 
 def is_intended(item: Gated) -> bool:
     """Return whether a kernel multiplies with the instructions of its tier, and with nothing else."""
-    code, matrix = item.code, [name for name in item.code.counts if "MMA" in name]
+    has = item.code.instructions
+    matrix = [name for name in has.counts if "MMA" in name]
     form = DEVICES[item.arch].b1_form
     match item.tier:
         case "popc":
-            return code.count("POPC") >= 4 and not matrix
+            return has.count("POPC") >= 4 and not matrix
         case "dp4a":
-            return code.count("IDP") >= 4 and not matrix
+            return has.count("IDP") >= 4 and not matrix
         case "bmma":
             shape = MATRIX_SHAPES.get(item.arch, "BMMA.168256")
             wanted = [f"{shape}.{form.name}.POPC"] if form else []
-            return bool(matrix) and matrix == wanted and code.count("POPC") == 0
+            return bool(matrix) and matrix == wanted and has.count("POPC") == 0
         case "":
             return not matrix
         case _:
-            pytest.fail(f"no rule for the tier '{item.tier}' of {code.report.kernel}")
+            pytest.fail(f"no rule for the tier '{item.tier}' of {item.code.report.kernel}")
 
 
 def test_every_kernel(kernels):
@@ -73,15 +74,15 @@ def test_every_kernel(kernels):
 
 def test_vectors_of_the_examples(kernels):
     for item in filter(is_of_example, kernels):
-        counts, name = item.code.counts, f"{item.code.report.kernel} on {item.arch}"
+        has, name = item.code.instructions, f"{item.code.report.kernel} on {item.arch}"
         if item.tier == "popc":
-            assert item.code.count("POPC") % 4 == 0, f"{name}: whole vectors of 128 bits"
-            assert "LDG.128" in counts, name
+            assert has.count("POPC") % 4 == 0, f"{name}: whole vectors of 128 bits"
+            assert "LDG.128" in has.counts, name
         if item.tier == "dp4a":
-            assert "LDS.128" in counts, name
+            assert "LDS.128" in has.counts, name
         if item.tier == "bmma":
-            assert "LDSM.4" in counts, name
-            assert ("LDGSTS.128" in counts) == (item.arch != "sm_75"), name
+            assert "LDSM.4" in has.counts, name
+            assert ("LDGSTS.128" in has.counts) == (item.arch != "sm_75"), name
 
 
 def test_the_table_is_checked_in(kernels):
@@ -120,14 +121,14 @@ def test_planted_faults_are_seen():
     shapes = {name: BlockShape(threads=128) for name in ("divide", "indexed")}
     shapes["crowded"] = BlockShape(threads=1024, dynamic_shared_bytes=90 << 10)
     found = {code.report.kernel: code for code in machine_code(image, codes, shapes)}
-    assert found["divide"].callees
-    assert found["indexed"].local_accesses > 0
+    assert found["divide"].instructions.callees
+    assert found["indexed"].instructions.local_accesses > 0
     assert found["indexed"].report.stack_bytes == 256
     crowded = found["crowded"]
     assert crowded.report.spill_store_bytes > 0
-    assert crowded.local_accesses > 0
+    assert crowded.instructions.local_accesses > 0
     assert crowded.report.barriers == 1
-    assert crowded.counts["LDG.128"] == 12
+    assert crowded.instructions.counts["LDG.128"] == 12
     assert (crowded.occupancy.blocks, crowded.occupancy.limiter) == (1, Limiter.SHARED)
     for code in found.values():
         assert complaints(Gated(tier="", arch="sm_80", code=code))
