@@ -148,9 +148,10 @@ class EmulatedExecutable:
                 for region in regions:
                     if region.is_writable:  # what lay there before means nothing to this launch
                         workspace.poison(region.address - workspace.address, region.size_bytes)
-                options = replace(self.options, regions=regions)
+                dynamic = launch.geometry.dynamic_shared_bytes
+                options = replace(self.options, regions=regions, opt_in_shared=dynamic > 0)
                 arguments = addresses.arguments(launch)
-                self._module.launch(launch.kernel, grid, block, arguments, options=options)
+                self._module.launch(launch.kernel, grid, block, arguments, shared_bytes=dynamic, options=options)
             for name, array in results.items():
                 array[...] = outside[name].download(array.dtype, array.shape)
         finally:

@@ -12,13 +12,14 @@ from bnncc.targets.cuda.launch import LaunchGeometry
 PRODUCT_MACS: Final = 16 * 8 * 256
 """Single-bit products of one tensor-core instruction."""
 _SHARED_BYTES_PER_CLOCK: Final = 128
+_INSTRUCTIONS_PER_CLOCK: Final = 4
 _TILES_BYTES: Final = 512
 """What one ldmatrix of four tiles reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one block of a kernel does.
+    """What one block of a kernel does for a tile.
 
     Args:
         popcounts: of 32 bits.
@@ -27,6 +28,9 @@ class Work:
         row_loads: 16 rows of 256 bits loaded by a warp; each is one product more where ones are counted.
         column_loads: 16 columns of 256 bits loaded by a warp.
         l2_bytes: read through the L2 cache.
+        warpgroup_macs: products of single bits by warpgroups.
+        shared_bytes: read from shared memory by these.
+        instructions: of warps, besides; counted where they weigh something.
     """
 
     popcounts: int = 0
@@ -35,15 +39,20 @@ class Work:
     row_loads: int = 0
     column_loads: int = 0
     l2_bytes: int = 0
+    warpgroup_macs: int = 0
+    shared_bytes: int = 0
+    instructions: int = 0
 
     def clocks(self, device: DeviceRates, images: int) -> float:
         """Return the clocks that a block occupies a multiprocessor with its narrowest resource."""
         popcounts = self.single_popcounts if images == 1 else self.popcounts
         products = self.products + (self.row_loads if device.b1_form is B1Form.AND else 0)
-        shared_bytes = (self.row_loads + self.column_loads) * _TILES_BYTES
+        shared_bytes = (self.row_loads + self.column_loads) * _TILES_BYTES + self.shared_bytes
         return max(
             popcounts / device.popcounts,
             products * PRODUCT_MACS / device.b1_macs if products else 0.0,
+            self.warpgroup_macs / device.warpgroup_macs if self.warpgroup_macs else 0.0,
+            self.instructions / _INSTRUCTIONS_PER_CLOCK,
             shared_bytes / _SHARED_BYTES_PER_CLOCK,
             self.l2_bytes / device.l2_bytes,
         )
@@ -52,12 +61,11 @@ class Work:
 def seconds(
     work: Work, geometry: LaunchGeometry, traffic: Traffic, device: DeviceRates, images: int
 ) -> float:
-    """Return the least time of a launch: blocks in rounds over the multiprocessors, or the memory's time.
+    """Return the least time of a launch: tiles in rounds over the multiprocessors, or the memory's time.
 
     Neither the launch itself nor latencies are counted: they are alike for the kernels that are compared.
     """
-    columns, rows, _ = geometry.grid(images)
-    rounds = -(-columns * rows // device.multiprocessors)
+    rounds = -(-geometry.tiles(images) // device.multiprocessors)
     moved = images * (traffic.read_bytes_per_image + traffic.written_bytes_per_image) + traffic.constant_bytes
     return max(
         rounds * work.clocks(device, images) / (device.clock_ghz * 1e9), moved / (device.memory_gb_s * 1e9)

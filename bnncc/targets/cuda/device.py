@@ -28,6 +28,7 @@ class DeviceRates:
         popcounts: of 32 bits each.
         b1_macs: products of single bits on the tensor cores (mma.sync); 0 where they are emulated.
         b1_form: what these count; None where they are emulated.
+        warpgroup_macs: products of single bits by warpgroups (wgmma); 0 where there are none.
     """
 
     arch: str
@@ -39,12 +40,14 @@ class DeviceRates:
     popcounts: int
     b1_macs: int
     b1_form: B1Form | None
+    warpgroup_macs: int = 0
 
 
 # Population counts: 16 results a clock and multiprocessor from compute capability 7.5 on (CUDA C++
 # Programming Guide, arithmetic throughput). Sizes, clocks, memory: the products' data sheets. Single-bit
 # products: sm_80 by the A100's data sheet (4,992 TOPS, eight times int8); sm_75, sm_86, sm_89: assumed to be
-# eight times their int8 rate, too; sm_90a: measured and published for GH200 (0.54 BMMA.168256 a clock). The
+# eight times their int8 rate, too; sm_90a: measured and published for GH200 (0.54 BMMA.168256 a clock),
+# that of warpgroups eight times the int8 rate of the data sheet. The
 # L2 rate is that of public kernels on H200 (about 8 TB/s), and assumed for the others. This project has
 # measured none of them.
 _DEVICES: Final = (
@@ -102,6 +105,7 @@ _DEVICES: Final = (
         popcounts=16,
         b1_macs=17700,
         b1_form=B1Form.AND,
+        warpgroup_macs=32768,
     ),
     DeviceRates(
         arch="sm_100a",

@@ -37,6 +37,8 @@ class LaunchGeometry:
         grid_y: blocks along y.
         threads: of one block, all along x.
         shared_bytes: static shared memory of one block.
+        dynamic_shared_bytes: what a block gets besides at its launch.
+        most_blocks: along x, where a block makes one tile after the other.
     """
 
     images_per_step: int
@@ -44,10 +46,17 @@ class LaunchGeometry:
     grid_y: int
     threads: int
     shared_bytes: int
+    dynamic_shared_bytes: int = 0
+    most_blocks: int | None = None
+
+    def tiles(self, images: int) -> int:
+        """Return what blocks make of ``images``, one tile each where nothing limits their number."""
+        return -(-images // self.images_per_step) * self.blocks_per_step * self.grid_y
 
     def grid(self, images: int) -> tuple[int, int, int]:
         """Return the grid for ``images``."""
-        return (-(-images // self.images_per_step) * self.blocks_per_step, self.grid_y, 1)
+        blocks = -(-images // self.images_per_step) * self.blocks_per_step
+        return (blocks if self.most_blocks is None else min(blocks, self.most_blocks), self.grid_y, 1)
 
     @property
     def block(self) -> tuple[int, int, int]:
