@@ -34,21 +34,15 @@ POOL = Window(kernel=(2, 2), stride=(2, 2))
 BLOCK_S = 0.02
 
 PEAK_AVX512 = """
-#include <immintrin.h>
-double peak_bits(long rounds) /* sixteen sums, each of xor, popcount, add, all in registers */
+double peak_bits(long rounds) /* sixteen sums, each of xor, popcount, add, all in registers, in this order */
 {
-    __m512i acc[16], w[4], x = _mm512_set1_epi32(0x1234567);
-    for (int i = 0; i < 16; ++i) acc[i] = _mm512_setzero_si512();
-    for (int i = 0; i < 4; ++i) w[i] = _mm512_set1_epi32(0x1357 * i);
-    for (long r = 0; r < rounds; ++r) {
-#define MISS(j) _mm512_popcnt_epi32(_mm512_xor_si512(x, w[j]))
-#define STEP(i, j) acc[4 * i + j] = _mm512_add_epi32(acc[4 * i + j], MISS(j));
-#define ROW(i) __asm__ volatile("" : "+v"(x)); STEP(i, 0) STEP(i, 1) STEP(i, 2) STEP(i, 3)
-        ROW(0) ROW(1) ROW(2) ROW(3)
-    }
-    for (int i = 1; i < 16; ++i) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
-    volatile int sink = _mm512_reduce_add_epi32(acc[0]);
-    (void)sink;
+#define STEP(a, x, w) "vpxord %%zmm" #x ", %%zmm" #w ", %%zmm31\\n vpopcntd %%zmm31, %%zmm31\\n" \\
+                      "vpaddd %%zmm31, %%zmm" #a ", %%zmm" #a "\\n"
+#define ROW(a, b, c, d, x) STEP(a, x, 20) STEP(b, x, 21) STEP(c, x, 22) STEP(d, x, 23)
+    for (long r = 0; r < rounds; ++r)
+        __asm__ volatile(ROW(0, 1, 2, 3, 16) ROW(4, 5, 6, 7, 17) ROW(8, 9, 10, 11, 18) ROW(12, 13, 14, 15, 19)
+                         ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                         "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm31");
     return 16.0 * 512.0 * (double)rounds;
 }
 """

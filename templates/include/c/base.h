@@ -18,6 +18,14 @@ void *memset(void *to, int value, size_t bytes);
 #define BNNCC_FUNCTION static __attribute__((noinline, unused))
 #define BNNCC_UNROLL _Pragma("GCC unroll 16")
 
+#if defined(__SANITIZE_ADDRESS__)
+#define BNNCC_IS_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define BNNCC_IS_SANITIZED
+#endif
+#endif
+
 /* Loads and stores through memcpy: one instruction each, free of alignment and aliasing rules. */
 BNNCC_INLINE uint32_t bnncc_load32(const unsigned char *from)
 {

@@ -11,12 +11,58 @@ typedef __m512i bnncc_lanes;
 
 enum { BNNCC_WORD_BYTES = 4, BNNCC_FLOAT_LANES = 16 };
 
+/* w ^ (the word at `at`, in every lane). Broadcasting within the instruction takes a load, which is free here, and
+ * no register; registers read are what limits these loops. Written out, because compilers broadcast first. */
+BNNCC_INLINE bnncc_lanes bnncc_xor_word(bnncc_lanes w, const unsigned char *at)
+{
+#if defined(BNNCC_IS_SANITIZED) /* which must see the load */
+    return _mm512_xor_si512(_mm512_set1_epi32((int)bnncc_load32(at)), w);
+#else
+    typedef uint32_t __attribute__((aligned(1), may_alias)) bnncc_word;
+    bnncc_lanes found;
+    __asm__("vpxord %2%{1to16%}, %1, %0" : "=v"(found) : "v"(w), "m"(*(const bnncc_word *)(const void *)at));
+    return found;
+#endif
+}
+
+BNNCC_INLINE bnncc_lanes bnncc_add_mismatches(bnncc_lanes sums, bnncc_lanes w, const unsigned char *at)
+{
+    return _mm512_add_epi32(sums, _mm512_popcnt_epi32(bnncc_xor_word(w, at)));
+}
+
+/* Mismatches of one window with 16 outputs. Weights are used once, so their memory sets the pace: they are read
+ * as one stream, and four sums hide how long an addition takes. */
+BNNCC_INLINE bnncc_lanes bnncc_xnor_panel(const unsigned char *x, const bnncc_taps *t, const unsigned char *weights)
+{
+    bnncc_lanes sums[4];
+    BNNCC_UNROLL
+    for (int i = 0; i < 4; ++i)
+        sums[i] = _mm512_setzero_si512();
+    for (size_t row = 0; row < t->rows; ++row)
+        for (size_t column = 0; column < t->columns; ++column) {
+            const unsigned char *word = x + row * t->row_bytes + column * t->column_bytes;
+            size_t k = 0;
+            for (; k + 4 <= t->words; k += 4, word += 16, weights += 256)
+                BNNCC_UNROLL
+                for (int i = 0; i < 4; ++i)
+                    sums[i] = bnncc_add_mismatches(sums[i], _mm512_loadu_si512(weights + 64 * i), word + 4 * i);
+            for (; k < t->words; ++k, word += 4, weights += 64)
+                sums[0] = bnncc_add_mismatches(sums[0], _mm512_loadu_si512(weights), word);
+        }
+    return _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
+}
+
 /* acc[i][j] = mismatches of window i with the outputs 16 j .. 16 j + 15.
  * One weight vector serves all windows, one broadcast word all vectors; the sums stay in registers. */
 BNNCC_INLINE void bnncc_xnor_tile(
     const int pixels, const int vectors, const unsigned char *const *x, const bnncc_taps *t,
     const unsigned char *weights, bnncc_lanes acc[][4])
 {
+    if (pixels == 1) {
+        for (int j = 0; j < vectors; ++j)
+            acc[0][j] = bnncc_xnor_panel(x[0], t, weights + (size_t)j * t->panel_bytes);
+        return;
+    }
     BNNCC_UNROLL
     for (int i = 0; i < pixels; ++i)
         BNNCC_UNROLL
@@ -31,12 +77,10 @@ BNNCC_INLINE void bnncc_xnor_tile(
                 for (int j = 0; j < vectors; ++j)
                     w[j] = _mm512_loadu_si512(weights + (size_t)j * t->panel_bytes);
                 BNNCC_UNROLL
-                for (int i = 0; i < pixels; ++i) {
-                    const bnncc_lanes word = _mm512_set1_epi32((int)bnncc_load32(x[i] + at));
+                for (int i = 0; i < pixels; ++i)
                     BNNCC_UNROLL
                     for (int j = 0; j < vectors; ++j)
-                        acc[i][j] = _mm512_add_epi32(acc[i][j], _mm512_popcnt_epi32(_mm512_xor_si512(word, w[j])));
-                }
+                        acc[i][j] = bnncc_add_mismatches(acc[i][j], w[j], x[i] + at);
             }
         }
 }

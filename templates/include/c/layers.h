@@ -68,7 +68,11 @@ BNNCC_INLINE void bnncc_layer_signs(
     bnncc_load_flips(flips, s->flips, vectors);
     for (; pixel + 4 <= windows->count; pixel += 4)
         bnncc_signs_tile(kind, 4, vectors, &cursor, taps, weights, s, flips, s->to + pixel * s->pixel_bytes);
-    for (; pixel < windows->count; ++pixel)
+    if (pixel + 2 <= windows->count) {
+        bnncc_signs_tile(kind, 2, vectors, &cursor, taps, weights, s, flips, s->to + pixel * s->pixel_bytes);
+        pixel += 2;
+    }
+    if (pixel < windows->count)
         bnncc_signs_tile(kind, 1, vectors, &cursor, taps, weights, s, flips, s->to + pixel * s->pixel_bytes);
 }
 
@@ -166,7 +170,11 @@ BNNCC_INLINE void bnncc_layer_values(
     size_t pixel = 0;
     for (; pixel + 4 <= windows->count; pixel += 4)
         bnncc_values_tile(kind, 4, vectors, &cursor, taps, weights, v, v->to + pixel * v->pixel_bytes);
-    for (; pixel < windows->count; ++pixel)
+    if (pixel + 2 <= windows->count) {
+        bnncc_values_tile(kind, 2, vectors, &cursor, taps, weights, v, v->to + pixel * v->pixel_bytes);
+        pixel += 2;
+    }
+    if (pixel < windows->count)
         bnncc_values_tile(kind, 1, vectors, &cursor, taps, weights, v, v->to + pixel * v->pixel_bytes);
 }
 
