@@ -13,7 +13,15 @@ from bnncc.diagnostics import DataError
 from bnncc.ir.kernel import Role
 from bnncc.ir.types import Value
 from bnncc.runtime.executable import NUMPY_DTYPES
-from bnncc.targets.cuda.artifact import ConstantArgument, CudaArtifact, ImagesArgument, Launch, ValueArgument
+from bnncc.targets.cuda.artifact import (
+    BarrierArgument,
+    ConstantArgument,
+    CudaArtifact,
+    ImagesArgument,
+    Launch,
+    PersistentLaunch,
+    ValueArgument,
+)
 
 Array = npt.NDArray[Any]
 
@@ -28,6 +36,7 @@ class Addresses:
         workspace: start of the workspace.
         blob: start of the weights.
         outside: start of each input and output, by the name of its value.
+        barrier: start of the counter of a persistent kernel; nobody else needs it.
     """
 
     artifact: CudaArtifact
@@ -35,8 +44,9 @@ class Addresses:
     workspace: int
     blob: int
     outside: Mapping[str, int]
+    barrier: int = 0
 
-    def arguments(self, launch: Launch) -> tuple[int, ...]:
+    def arguments(self, launch: Launch | PersistentLaunch) -> tuple[int, ...]:
         """Return the arguments of ``launch``: addresses, and the number of images as an int."""
         found: list[int] = []
         for argument in launch.arguments:
@@ -47,6 +57,8 @@ class Addresses:
                     found.append(self.blob + offset_bytes)
                 case ImagesArgument():
                     found.append(self.images)
+                case BarrierArgument():
+                    found.append(self.barrier)
                 case _:
                     assert_never(argument)
         return tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from bnncc.ir.graph import Output
 from bnncc.ir.kernel import Buffer
@@ -31,7 +31,18 @@ class ImagesArgument:
     """The number of images, an int."""
 
 
-Argument: TypeAlias = ValueArgument | ConstantArgument | ImagesArgument
+@dataclass(frozen=True, slots=True)
+class BarrierArgument:
+    """A pointer to the counter of the barriers of all blocks: zero once, then kept from launch to launch.
+
+    Runs that overlap in time have one each.
+    """
+
+
+BARRIER_BYTES: Final = 128
+"""Of the counter and what shares its line of the cache."""
+
+Argument: TypeAlias = ValueArgument | ConstantArgument | ImagesArgument | BarrierArgument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +76,11 @@ class Launch:
     traffic: Traffic
     tier: str = ""
 
+    @property
+    def written(self) -> frozenset[str]:
+        """Return the names of the values that it writes."""
+        return frozenset((self.node,))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierUse:
@@ -97,6 +113,65 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PersistentPhase:
+    """One layer of a persistent kernel: the value it makes, its place in the user's source, its tier."""
+
+    node: str
+    origin: str
+    tier: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistentLaunch:
+    """All layers of the network in one cooperative launch; any number of blocks, all resident, will do.
+
+    Args:
+        kernel: name of the function in the source.
+        arguments: in the order of the kernel's parameters.
+        threads: of a block.
+        shared_bytes: static shared memory of a block.
+        phases: its layers, in order.
+        barriers: of all blocks, in one launch.
+        traffic: bytes moved.
+    """
+
+    kernel: str
+    arguments: tuple[Argument, ...]
+    threads: int
+    shared_bytes: int
+    phases: tuple[PersistentPhase, ...]
+    barriers: int
+    traffic: Traffic
+
+    @property
+    def origin(self) -> str:
+        """Return the place of its first layer in the user's source."""
+        return self.phases[0].origin
+
+    @property
+    def written(self) -> frozenset[str]:
+        """Return the names of the values that it writes."""
+        return frozenset(phase.node for phase in self.phases)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FuseUse:
+    """When a network is one launch on one architecture.
+
+    Args:
+        arch: the architecture.
+        kernel: the persistent kernel it has there; None: never.
+        to_images: the largest batch it takes; None: every batch.
+        reason: for the report.
+    """
+
+    arch: str
+    kernel: str | None
+    to_images: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CudaArtifact:
     """A network as CUDA source and the launches that run it.
 
@@ -105,6 +180,8 @@ class CudaArtifact:
         files: the generated source, one file.
         launches: in order; they run on every architecture that their kernels are compiled for.
         variants: what runs instead where it is faster.
+        persistent: kernels of the whole network, of which an architecture may have one.
+        fuse_uses: who has which of them, for which batches, and why.
         tier_uses: of each binary layer, by the name of its value: who takes which tier, and why.
         inputs: values the caller gives.
         outputs: values the caller gets, under his names.
@@ -125,6 +202,8 @@ class CudaArtifact:
     blob_bytes: int
     variants: tuple[Variant, ...] = ()
     tier_uses: tuple[tuple[str, tuple[TierUse, ...]], ...] = ()
+    persistent: tuple[PersistentLaunch, ...] = ()
+    fuse_uses: tuple[FuseUse, ...] = ()
 
     @property
     def all_launches(self) -> tuple[Launch, ...]:
@@ -147,6 +226,28 @@ class CudaArtifact:
             return self.launches
         taken = {item.launch.node: item.launch for item in self.variants if item.takes(arch, images)}
         return tuple(taken.get(launch.node, launch) for launch in self.launches)
+
+    def persistent_on(self, arch: str | None) -> tuple[PersistentLaunch, ...]:
+        """Return every persistent kernel that some batch needs on ``arch``; others may not be compiled."""
+        if arch is None:
+            return () if self.launches else self.persistent[:1]
+        used = {use.kernel for use in self.fuse_uses if use.arch == arch}
+        return tuple(item for item in self.persistent if item.kernel in used)
+
+    def persistent_for(self, arch: str | None, images: int) -> PersistentLaunch | None:
+        """Return the one launch that runs a batch of ``images``; None where each layer is a launch.
+
+        Args:
+            arch: as for `launches_for`.
+            images: of the batch.
+        """
+        limits = {use.kernel: use.to_images for use in self.fuse_uses if use.arch == arch}
+        found = (
+            item
+            for item in self.persistent_on(arch)
+            if (limit := limits.get(item.kernel)) is None or images <= limit
+        )
+        return next(found, None)
 
     @property
     def source(self) -> SourceFile:
