@@ -27,7 +27,9 @@ from bnncc.frontend.values import (
 )
 from bnncc.ir.train_spec import (
     AUGMENTATIONS,
+    DISTILLATIONS,
     LOSSES,
+    MIXES,
     OPTIMIZERS,
     SCHEDULES,
     Bounds,
@@ -46,6 +48,8 @@ _CLAUSES: Final[Mapping[str, Mapping[str, type[Clause]]]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "augment": AUGMENTATIONS,
+    "mix": MIXES,
+    "distill": DISTILLATIONS,
 }
 _ENUMS: Final[Mapping[str, type[Enum]]] = {
     "weight_init": WeightInit,

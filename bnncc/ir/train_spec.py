@@ -1,8 +1,8 @@
 """What a ``train { }`` block says, typed: loss, optimizer, schedule, augmentation and the numbers of a run.
 
 Every clause that takes arguments is a frozen dataclass whose fields are its arguments, with their defaults.
-``LOSSES``, ``OPTIMIZERS``, ``SCHEDULES`` and ``AUGMENTATIONS`` give the class behind each word of the
-language, `bounds` the values that an argument may take.
+``LOSSES``, ``OPTIMIZERS``, ``SCHEDULES``, ``AUGMENTATIONS``, ``MIXES`` and ``DISTILLATIONS`` give the class
+behind each word of the language, `bounds` the values that an argument may take.
 """
 
 from __future__ import annotations
@@ -177,10 +177,44 @@ class RandomAffine:
     shear: float = _number(0.05, 0, 2)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixup:
+    """Each image becomes ``s x + (1 - s) x'``, x' another of its batch (Zhang et al. 2018).
+
+    It is rounded to whole pixels; ``s`` is drawn from ``Beta(alpha, alpha)``; both classes count by their
+    share.
+    """
+
+    alpha: float = _number(0.2, 0.01, 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutmix:
+    """A rectangle of each image comes from another of its batch (Yun et al. 2019).
+
+    Its share of the image is drawn from ``Beta(alpha, alpha)``; both classes count by their share.
+    """
+
+    alpha: float = _number(1.0, 0.01, 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distillation:
+    """The scores of a teacher as a second target of the loss (Hinton, Vinyals, Dean 2015).
+
+    ``(1 - weight) loss + weight T^2 KL(softmax(teacher / T) || softmax(scores / T))``, ``T`` the temperature.
+    The teacher is a run of its own, named when training starts.
+    """
+
+    temperature: float = _number(4.0, 0, 100, is_open=True)
+    weight: float = _number(0.5, 0, 1)
+
+
 Loss: TypeAlias = SquaredHinge | CrossEntropy
 Optimizer: TypeAlias = Adam | AdamW | Bop | ShiftAdaMax | Sgd
 Schedule: TypeAlias = ConstantSchedule | ExponentialSchedule | StepSchedule | CosineSchedule
 Augmentation: TypeAlias = RandomShift | RandomCrop | RandomFlip | RandomAffine
+Mix: TypeAlias = Mixup | Cutmix
 
 LOSSES: Final[Mapping[str, type[Loss]]] = MappingProxyType(
     {"squared_hinge": SquaredHinge, "cross_entropy": CrossEntropy}
@@ -199,6 +233,9 @@ SCHEDULES: Final[Mapping[str, type[Schedule]]] = MappingProxyType(
 AUGMENTATIONS: Final[Mapping[str, type[Augmentation]]] = MappingProxyType(
     {"shift": RandomShift, "crop": RandomCrop, "flip": RandomFlip, "affine": RandomAffine}
 )
+
+MIXES: Final[Mapping[str, type[Mix]]] = MappingProxyType({"mixup": Mixup, "cutmix": Cutmix})
+DISTILLATIONS: Final[Mapping[str, type[Distillation]]] = MappingProxyType({"soft": Distillation})
 
 
 class WeightInit(Enum):
@@ -234,9 +271,13 @@ class TrainSpec:
 
     Args:
         epochs: passes over the training images.
-        batch: images in one step.
+        batch: images in one step, of all processes together.
+        accumulate: parts that a step takes one after another, for what does not fit into memory at once.
+            Batch norms see one part at a time; all else is as if the batch were whole.
         seed: of initial weights, order of images, augmentation, dropout and stochastic signs.
         augment: random changes of the training images, one after another.
+        mix: of images and their classes with others of the same batch, after ``augment``.
+        distill: a second target of the loss, the scores of a teacher.
         weight_clip: latent weights are clipped to ``[-weight_clip, weight_clip]`` after each step.
         validation: training images set aside to watch the error and to choose the best epoch.
         select: ``BEST`` needs validation images; the test images never choose.
@@ -251,8 +292,11 @@ class TrainSpec:
     schedule: Schedule = CosineSchedule()
     epochs: int = _count(20, 1, 1_000_000)
     batch: int = _count(250, 2, 1_000_000)
+    accumulate: int = _count(1, 1, 1_000_000)
     seed: int = _count(1, 0, 2**32 - 1)
     augment: tuple[Augmentation, ...] = ()
+    mix: Mix | None = None
+    distill: Distillation | None = None
     weight_init: WeightInit = WeightInit.UNIFORM
     rate_scale: RateScale = RateScale.GLOROT
     weight_clip: float = _number(1.0, 0, 1000, is_open=True)
@@ -262,7 +306,7 @@ class TrainSpec:
     ema: float = _number(0.0, 0, 0.99999)
 
 
-Clause: TypeAlias = Loss | Optimizer | Schedule | Augmentation | TrainSpec
+Clause: TypeAlias = Loss | Optimizer | Schedule | Augmentation | Mix | Distillation | TrainSpec
 
 
 def bounds(clause: type[Clause], name: str) -> Bounds | None:

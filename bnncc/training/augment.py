@@ -25,10 +25,13 @@ class PixelMaps:
 
     indices: Tensor
 
-    def apply(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return every image changed by a map drawn for it. Shapes: ``[N, C, H, W]`` u8."""
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return the number of a map for each of ``count`` images."""
+        return torch.randint(len(self.indices), (count,), generator=generator)
+
+    def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """Return every image changed by the map drawn for it. Shapes: ``[N, C, H, W]`` u8; drawn ``[N]``."""
         count, channels = images.shape[:2]
-        drawn = torch.randint(len(self.indices), (count,), generator=generator)
         maps = self.indices[drawn.to(self.indices.device)]
         flat = images.reshape(count, channels, -1)
         bordered = torch.cat([flat, flat.new_zeros(count, channels, 1)], dim=2)

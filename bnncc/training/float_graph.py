@@ -16,6 +16,8 @@ from bnncc.training import layers
 from bnncc.training.binarize import binarize, binarize_weight
 from bnncc.training.parameters import Slot
 from bnncc.training.shift_batch_norm import ShiftNormState, shift_batch_norm
+from bnncc.training.sync_norm import SyncNormState, sync_batch_norm
+from bnncc.training.team import Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,7 @@ class FloatMode:
         is_estimating: neither dropout nor random signs, as at inference; only statistics are collected.
         progress: fraction of the run that is over.
         watch: is told the operand of every sign, by the name of its result.
+        team: the processes whose images batch norms look at together; None: this one's only.
     """
 
     dtype: torch.dtype = torch.float32
@@ -36,6 +39,7 @@ class FloatMode:
     is_estimating: bool = False
     progress: float = 0.0
     watch: Callable[[str, Tensor], None] | None = None
+    team: Team | None = None
 
 
 Slots = Mapping[ConstRef, Slot]
@@ -111,13 +115,20 @@ def _batch_norm(node: nn.BatchNorm | nn.ShiftBatchNorm, slots: Slots, x: Tensor,
     gamma = None if node.gamma is None else slots[node.gamma].tensor
     beta, mean = slots[node.beta].tensor, slots[node.mean].tensor
     momentum = float(node.momentum) if mode.momentum is None else mode.momentum
+    team = mode.team if mode.team is not None and mode.team.size > 1 else None
     match node:
-        case nn.BatchNorm(var=var, eps=eps):
-            return F.batch_norm(
-                x, mean, slots[var].tensor, gamma, beta, training=True, momentum=momentum, eps=float(eps)
-            )
+        case nn.BatchNorm(var=spread, eps=eps):
+            var = slots[spread].tensor
+            if team is None:
+                return F.batch_norm(
+                    x, mean, var, gamma, beta, training=True, momentum=momentum, eps=float(eps)
+                )
+            norm = SyncNormState(gamma=gamma, beta=beta, mean=mean, var=var, team=team)
+            return sync_batch_norm(x, norm, eps=float(eps), momentum=momentum)
         case nn.ShiftBatchNorm(inv_std=inv_std, eps=eps):
-            state = ShiftNormState(gamma=gamma, beta=beta, mean=mean, inv_std=slots[inv_std].tensor)
-            return shift_batch_norm(x.float(), state, eps=float(eps), momentum=momentum)
+            shifts = ShiftNormState(
+                gamma=gamma, beta=beta, mean=mean, inv_std=slots[inv_std].tensor, team=team
+            )
+            return shift_batch_norm(x.float(), shifts, eps=float(eps), momentum=momentum)
         case _:
             assert_never(node)

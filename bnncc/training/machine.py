@@ -1,8 +1,10 @@
-"""What the machine offers to a run: device, threads, bfloat16."""
+"""What the machine offers to a run: device, threads, memory, bfloat16."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -15,6 +17,8 @@ from bnncc.ir import nn
 from bnncc.ir.types import Elem, Value
 
 _CPU_FACTS: Final = Path("/proc/cpuinfo")
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_MAX: Final = -4
 
 
 class Precision(Enum):
@@ -83,17 +87,54 @@ def _pass_on(operands: tuple[Value, ...], node: nn.NnOp, short: set[str]) -> Non
         short.add(node.result.name)
 
 
+def choose_threads() -> int:
+    """Return how many threads to compute with: as the environment says, else one a core, one if all are busy.
+
+    A thread that has to wait for a core holds up all the others, so one is faster where the machine is loaded.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    is_busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > cores
+    return 1 if is_busy else min(cores, torch.get_num_threads())
+
+
+def keep_memory() -> None:
+    """Let malloc keep what is freed, where it is that of glibc; nothing happens elsewhere.
+
+    Otherwise every tensor above 32 MiB is mapped and its pages are zeroed anew in every step, which takes
+    longer than to compute it.
+    """
+    _set_malloc({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1})
+
+
+def release_memory() -> None:
+    """Give malloc its usual settings, and the system what is free."""
+    _set_malloc({_M_MMAP_MAX: 65_536, _M_TRIM_THRESHOLD: 128 * 1024})
+
+
+def _set_malloc(settings: Mapping[int, int]) -> None:
+    try:
+        library = ctypes.CDLL("libc.so.6")
+        for parameter, value in settings.items():
+            library.mallopt(parameter, value)
+        library.malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc
+        return
+
+
 @contextmanager
 def machine_settings(
     device: torch.device, *, threads: int | None, is_deterministic: bool, seed: int
 ) -> Iterator[None]:
-    """Seed torch's global generators and set threads and determinism; all is put back at the end."""
+    """Seed torch's global generators and set threads, malloc and determinism; all is put back at the end."""
     devices = [device] if device.type == "cuda" else []
     threads_before = torch.get_num_threads()
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=devices):
         try:
             torch.manual_seed(seed)
+            keep_memory()
             if threads is not None:
                 torch.set_num_threads(threads)
             if is_deterministic:
@@ -102,3 +143,4 @@ def machine_settings(
         finally:
             torch.set_num_threads(threads_before)
             torch.use_deterministic_algorithms(mode=was_deterministic)
+            release_memory()

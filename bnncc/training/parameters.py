@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
@@ -141,3 +142,16 @@ def initial(ref: ConstRef, role: Role, init: WeightInit, generator: torch.Genera
             return torch.zeros(shape)
         case _:
             assert_never(role)
+
+
+def fill_range(weights: Mapping[str, Tensor], roles: Mapping[ConstRef, Role]) -> dict[str, Tensor]:
+    """Return ``weights`` with every latent one divided by its largest size, so that it fills [-1, 1].
+
+    The signs are the same. Real weights of another network, which are small, begin as latent weights at the
+    scale that rates and clipping are made for; latent weights that were clipped at 1 stay as they are.
+    """
+    latent = {ref.name for ref, role in roles.items() if role is Role.LATENT}
+    return {
+        name: x / x.abs().max().clamp(min=torch.finfo(x.dtype).tiny) if name in latent and x.numel() else x
+        for name, x in weights.items()
+    }

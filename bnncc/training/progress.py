@@ -60,6 +60,7 @@ class RunPlan:
     first_epoch: int
     device: str
     precision: str
+    processes: int = 1
 
 
 class Observer(Protocol):
@@ -86,6 +87,7 @@ class PlainLines:
         self._write(
             f"{plan.network} on {plan.dataset}: {plan.train_images:,} images, {plan.epochs} epochs of "
             f"{plan.steps_per_epoch} steps, {plan.device}, products of signs in {plan.precision}"
+            + (f", {plan.processes} processes" if plan.processes > 1 else "")
         )
         for note in plan.notes:
             self._write(f"note: {note}")

@@ -16,11 +16,13 @@ from bnncc.diagnostics import DataError, VerificationError
 from bnncc.ir.train_spec import TrainSpec
 from bnncc.training.checkpoint import RunState, generator_tensors, restore_generators
 from bnncc.training.feed import Feed
-from bnncc.training.losses import loss_of
+from bnncc.training.losses import distilled, loss_of_batch
+from bnncc.training.mixing import Batch
 from bnncc.training.module import BnnModule
 from bnncc.training.optim import Trained, clip_latent, optimizer_tensors, restore_optimizer, set_rate
 from bnncc.training.progress import EpochRecord
 from bnncc.training.schedules import Course, learning_rate
+from bnncc.training.team import Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class Parts:
     Args:
         watched: images that every epoch is judged by, and what they are called.
         generator: of augmentations.
+        teacher: whose scores are a second target, where ``spec.distill`` asks for it.
         averages: the running averages of the trained parameters, where ``spec.ema`` asks for them.
     """
 
@@ -40,10 +43,11 @@ class Parts:
     watched: Split
     watched_name: str
     generator: torch.Generator
-    device: torch.device
+    team: Team
     spec: TrainSpec
     identity: Mapping[str, Any]
     averages: Mapping[str, Tensor]
+    teacher: BnnModule | None = None
 
     @property
     def course(self) -> Course:
@@ -74,14 +78,14 @@ class Position:
     def begin_epoch(self, parts: Parts) -> None:
         """Forget the sums of the last epoch."""
         self.step = 0
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=parts.device)
-        self.hits = torch.zeros((), dtype=torch.int64, device=parts.device)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=parts.team.device)
+        self.hits = torch.zeros((), dtype=torch.int64, device=parts.team.device)
         self.signs_before = {
             item.name: item.parameter.detach() >= 0 for item in parts.trained if item.is_latent
         }
 
 
-def train_step(parts: Parts, position: Position, images: Tensor, labels: Tensor) -> float:
+def train_step(parts: Parts, position: Position, batch: Batch) -> float:
     """Make one step and return its learning rate.
 
     Algorithm 1 of the paper, for a batch ``a_0`` and its targets::
@@ -103,17 +107,27 @@ def train_step(parts: Parts, position: Position, images: Tensor, labels: Tensor)
     rate = learning_rate(parts.spec.schedule, parts.spec.optimizer.lr, number, parts.course)
     set_rate(parts.optimizer, rate)
     parts.module.mode = replace(parts.module.mode, progress=number / parts.course.steps)
-    scores = parts.module(images)[0]
-    loss = loss_of(parts.spec.loss, scores, labels)
     parts.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without a type
+    for part in batch.split(parts.spec.accumulate):
+        _add_gradients(parts, position, part)
+    parts.team.average_gradients([item.parameter for item in parts.trained])
     parts.optimizer.step()
     clip_latent(parts.trained, parts.spec.weight_clip)
     _average(parts, number)
-    position.loss_sum += loss.detach()
-    position.hits += (scores.detach().argmax(1) == labels).sum()
     position.step += 1
     return rate
+
+
+def _add_gradients(parts: Parts, position: Position, batch: Batch) -> None:
+    """Go forward and backward through one part of a step."""
+    scores = parts.module(batch.images)[0]
+    loss = loss_of_batch(parts.spec.loss, scores, batch)
+    if parts.teacher is not None and parts.spec.distill is not None:
+        loss = distilled(parts.spec.distill, loss, scores, parts.teacher(batch.images)[0])
+    loss = loss / parts.spec.accumulate
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without a type
+    position.loss_sum += loss.detach()
+    position.hits += (scores.detach().argmax(1) == batch.labels).sum()
 
 
 @torch.no_grad()
@@ -123,6 +137,12 @@ def _average(parts: Parts, number: int) -> None:
     for item in parts.trained:
         if item.name in parts.averages:
             parts.averages[item.name].lerp_(item.parameter, 1 - decay)
+
+
+def epoch_sums(parts: Parts, position: Position) -> tuple[float, int]:
+    """Return the sum of losses and the number of right answers of the epoch so far, of all processes."""
+    loss = parts.team.mean_over(position.loss_sum).item()
+    return loss, int(parts.team.sum_of(position.hits.item()))
 
 
 @contextmanager
@@ -149,7 +169,7 @@ def require_finite(parts: Parts, position: Position, *, check_parameters: bool) 
     Raises:
         VerificationError: if the loss, or a parameter, is not finite.
     """
-    culprit = "" if math.isfinite(position.loss_sum.item()) else "the loss"
+    culprit = "" if math.isfinite(epoch_sums(parts, position)[0]) else "the loss"
     if check_parameters and not culprit:
         broken = (n for n, s in _named(parts) if not bool(torch.isfinite(s).all()))
         culprit = next((f"'{name}'" for name in broken), "")
@@ -178,13 +198,14 @@ def flipped_fraction(parts: Parts, position: Position) -> float:
 
 
 def state_of(parts: Parts, position: Position) -> RunState:
-    """Return everything the run needs to continue from here to the same bits."""
+    """Return everything the run, in all its processes, needs to continue from here to the same bits."""
     tensors = {f"weight/{name}": value for name, value in parts.module.weights().items()}
     optimizer = optimizer_tensors(parts.optimizer, parts.trained)
     tensors.update({f"optimizer/{name}": value for name, value in optimizer.items()})
-    tensors.update(generator_tensors(parts.generator, parts.device))
-    tensors["epoch/loss_sum"] = position.loss_sum.cpu().reshape(1)
-    tensors["epoch/hits"] = position.hits.cpu().reshape(1)
+    own = generator_tensors(parts.generator, parts.team.device)
+    own["epoch/loss_sum"] = position.loss_sum.cpu().reshape(1)
+    own["epoch/hits"] = position.hits.cpu().reshape(1)
+    tensors.update(parts.team.gather(own))
     tensors.update({f"average/{name}": value.to("cpu", copy=True) for name, value in parts.averages.items()})
     for name, signs in position.signs_before.items():
         tensors[f"epoch/signs/{name}"] = signs.cpu()
@@ -192,6 +213,7 @@ def state_of(parts: Parts, position: Position) -> RunState:
         "epoch": position.epoch,
         "step": position.step,
         "best_epoch": position.best_epoch,
+        "threads": torch.get_num_threads(),
         "history": [asdict(record) for record in position.history],
         "identity": dict(parts.identity),
     }
@@ -207,15 +229,18 @@ def take_up(parts: Parts, state: RunState) -> Position:
     _require_same_run(state.facts["identity"], parts.identity)
     parts.module.set_weights(_below(state.tensors, "weight/"))
     restore_optimizer(parts.optimizer, parts.trained, _below(state.tensors, "optimizer/"))
-    restore_generators(state.tensors, parts.generator, parts.device)
+    own = parts.team.own(
+        {name: x for name, x in state.tensors.items() if name.startswith(("rng/", "epoch/"))}
+    )
+    restore_generators(own, parts.generator, parts.team.device)
     for name, average in _below(state.tensors, "average/").items():
         parts.averages[name].copy_(average)
     return Position(
         epoch=state.facts["epoch"],
         step=state.facts["step"],
-        loss_sum=state.tensors["epoch/loss_sum"][0].to(parts.device),
-        hits=state.tensors["epoch/hits"][0].to(parts.device),
-        signs_before={n: t.to(parts.device) for n, t in _below(state.tensors, "epoch/signs/").items()},
+        loss_sum=own["epoch/loss_sum"][0].to(parts.team.device),
+        hits=own["epoch/hits"][0].to(parts.team.device),
+        signs_before={n: t.to(parts.team.device) for n, t in _below(state.tensors, "epoch/signs/").items()},
         history=[EpochRecord(**record) for record in state.facts["history"]],
         best_epoch=state.facts["best_epoch"],
     )

@@ -9,16 +9,23 @@ import torch
 from torch import Tensor
 
 from bnncc.training.binarize import power_of_two
+from bnncc.training.sync_norm import axes_of
+from bnncc.training.team import Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftNormState:
-    """Parameters and running statistics. Shapes: all ``[C]`` f32; ``gamma`` None means 1."""
+    """Parameters and running statistics. Shapes: all ``[C]`` f32; ``gamma`` None means 1.
+
+    Args:
+        team: the processes whose images count together; None: this one's only.
+    """
 
     gamma: Tensor | None
     beta: Tensor
     mean: Tensor
     inv_std: Tensor
+    team: Team | None = None
 
 
 def shift_batch_norm(x: Tensor, state: ShiftNormState, *, eps: float, momentum: float) -> Tensor:
@@ -47,10 +54,8 @@ def shift_batch_norm(x: Tensor, state: ShiftNormState, *, eps: float, momentum: 
     Source: Courbariaux, Hubara et al. 2016, algorithm 2; AP2(C) in the variance and backward, the plain C
     forward, as in the authors' Torch7 code.
     """
-    statistics = (state.mean, state.inv_std)
-    # torch leaves Function.apply without a type.
     # torch does not type Function.apply.
-    result = _ShiftNorm.apply(x, state.gamma, state.beta, statistics, eps, momentum)  # type: ignore[no-untyped-call]
+    result = _ShiftNorm.apply(x, state.gamma, state.beta, state, eps, momentum)  # type: ignore[no-untyped-call]
     return cast("Tensor", result)
 
 
@@ -63,36 +68,36 @@ class _ShiftNorm(torch.autograd.Function):
         x: Tensor,
         gamma: Tensor | None,
         beta: Tensor,
-        statistics: tuple[Tensor, Tensor],
+        state: ShiftNormState,
         eps: float,
         momentum: float,
     ) -> Tensor:
-        axes, shape = _axes(x)
-        mean = x.mean(axes)
+        axes, shape = axes_of(x)
+        mean_over = _alone if state.team is None else state.team.mean_over
+        mean = mean_over(x.mean(axes))
         centred = x - mean.view(shape)
-        inv_std = ((centred * power_of_two(centred)).mean(axes) + eps).rsqrt()
-        statistics[0].lerp_(mean, momentum)
-        statistics[1].lerp_(inv_std, momentum)
+        inv_std = (mean_over((centred * power_of_two(centred)).mean(axes)) + eps).rsqrt()
+        state.mean.lerp_(mean, momentum)
+        state.inv_std.lerp_(inv_std, momentum)
         shift = power_of_two(inv_std).view(shape)
         slope = shift if gamma is None else power_of_two(gamma).view(shape) * shift
         ctx.save_for_backward(centred, shift, slope)
-        ctx.has_gamma = gamma is not None
+        ctx.has_gamma, ctx.mean_over = gamma is not None, mean_over
         return centred * slope + beta.view(shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch leaves it without a type
         centred, shift, slope = ctx.saved_tensors
         grad = grads[0].to(centred.dtype)
-        axes, shape = _axes(grad)
+        axes, shape = axes_of(grad)
         rough = power_of_two(centred)
         along = grad * rough
         to_beta = grad.sum(axes)
         to_gamma = along.sum(axes) * shift.flatten() if ctx.has_gamma else None
-        pull = along.mean(axes).view(shape) * shift * shift
-        to_x = (grad - grad.mean(axes).view(shape) - pull * rough) * slope
+        pull = ctx.mean_over(along.mean(axes)).view(shape) * shift * shift
+        to_x = (grad - ctx.mean_over(grad.mean(axes)).view(shape) - pull * rough) * slope
         return to_x, to_gamma, to_beta, None, None, None
 
 
-def _axes(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the axes that a statistic goes over, and the shape that broadcasts it back."""
-    return ((0,), (1, -1)) if x.dim() == 2 else ((0, 2, 3), (1, -1, 1, 1))
+def _alone(x: Tensor) -> Tensor:
+    return x

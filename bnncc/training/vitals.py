@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -55,12 +56,12 @@ def sign_vitals(parts: Parts) -> Vitals:
     images = images.reshape(len(images), *parts.feed.input_shape)
     module = parts.module.train()
     # A momentum of 0 leaves the running statistics as they are.
-    with module.computing(replace(module.mode, momentum=0.0, is_estimating=True, watch=watch)):
+    with module.computing(replace(module.mode, momentum=0.0, is_estimating=True, watch=watch, team=None)):
         module(images)
     return found
 
 
-def overall(vitals: Vitals, what: str) -> float | None:
+def overall(vitals: Mapping[str, Mapping[str, float]], what: str) -> float | None:
     """Return the mean of one figure over the layers that have it; None where none has."""
     values = [figures[what] for figures in vitals.values() if what in figures]
     return sum(values) / len(values) if values else None

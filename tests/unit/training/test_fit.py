@@ -17,7 +17,8 @@ from bnncc.ir import nn, train_spec
 from bnncc.ir.reference import evaluate_nn
 from bnncc.ir.train_spec import TrainSpec
 from bnncc.training.checkpoint import load_arrays, load_state, load_weights
-from bnncc.training.fit import FitOptions, evaluate_torch, fit
+from bnncc.training.fit import FitOptions, fit
+from bnncc.training.judge import evaluate_torch
 from bnncc.training.machine import Precision, has_short_operands
 from bnncc.training.module import BnnModule
 from bnncc.training.progress import PlainLines, Silence
@@ -78,7 +79,7 @@ def test_digits_are_learned_and_the_folder_is_complete(digits, tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         "model.bnn", "config.json", "metrics.jsonl", "curves.png",
-        "best.safetensors", "last.safetensors", "state.safetensors", "state.json",
+        "best.safetensors", "last.safetensors", "state.safetensors", "state.json", "metrics.csv",
     }  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 9))
@@ -155,8 +156,8 @@ def test_divergence_is_an_error_and_keeps_the_last_good_checkpoint(digits, tmp_p
         calls.append(None)
         return true_loss(loss, scores, labels) * (float("nan") if len(calls) > 8 else 1)
 
-    true_loss = run.loss_of
-    monkeypatch.setattr(run, "loss_of", poisoned)
+    true_loss = run.loss_of_batch
+    monkeypatch.setattr(run, "loss_of_batch", poisoned)
     with pytest.raises(VerificationError, match=r"loss is not finite in epoch 2.*after epoch 1 are kept"):
         fit(DIGITS_NET, SPEC, small(digits), options(tmp_path), Silence())
     for name in ("best.safetensors", "last.safetensors"):

@@ -205,8 +205,8 @@ def test_losses():
     scores = torch.tensor([[2.0, -0.5, 0.5], [0.0, 0.0, -3.0]])
     labels = torch.tensor([0, 1])
     terms = [0, 0.5**2, 1.5**2, 1, 1, 0]
-    assert squared_hinge(scores, labels).item() == pytest.approx(sum(terms) / 6)
-    assert loss_of(spec.SquaredHinge(), scores, labels) == squared_hinge(scores, labels)
+    assert squared_hinge(scores, labels).mean().item() == pytest.approx(sum(terms) / 6)
+    assert loss_of(spec.SquaredHinge(), scores, labels) == squared_hinge(scores, labels).mean()
     by_hand = -torch.log_softmax(scores, 1)
     expected = torch.stack(
         [0.9 * by_hand[i, k] + 0.1 * by_hand[i].mean() for i, k in ((0, 0), (1, 1))]
