@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -87,16 +87,26 @@ def array_dtype(value: Value) -> np.dtype[Any]:
     return NUMPY_DTYPES[value.type.elem.value]
 
 
+def check_names(artifact: CudaArtifact, given: Collection[str]) -> None:
+    """Check that ``given`` names the inputs of the network.
+
+    Raises:
+        DataError: an input is missing, or too many are given.
+    """
+    wanted = {value.name for value in artifact.inputs}
+    if set(given) != wanted:
+        got = ", ".join(sorted(given)) or "none"
+        raise DataError(f"'{artifact.name}' takes the inputs {', '.join(sorted(wanted))}; got {got}")
+
+
 def image_count(artifact: CudaArtifact, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Return the number of images of ``shapes``, one a network input.
 
     Raises:
         DataError: an input is missing, too many are given, or a shape is wrong.
     """
+    check_names(artifact, shapes)
     wanted = {value.name: value.type.shape for value in artifact.inputs}
-    if set(shapes) != set(wanted):
-        given = ", ".join(sorted(shapes)) or "none"
-        raise DataError(f"'{artifact.name}' takes the inputs {', '.join(sorted(wanted))}; got {given}")
     for name, shape in shapes.items():
         if tuple(shape[1:]) != wanted[name] or not shape:
             raise DataError(
@@ -106,6 +116,11 @@ def image_count(artifact: CudaArtifact, shapes: Mapping[str, tuple[int, ...]]) -
     if len(counts) != 1:
         raise DataError(f"the inputs differ in the number of images: {sorted(counts)}")
     return counts.pop()
+
+
+def array_bytes(value: Value, images: int) -> int:
+    """Return the length of the caller's array of ``value``."""
+    return value.type.count * array_dtype(value).itemsize * images
 
 
 def checked_array(value: Value, array: Array) -> Array:

@@ -51,6 +51,23 @@ def like_caller(result: Array, *, as_torch: bool) -> Any:  # noqa: ANN401 - NumP
     return sys.modules["torch"].from_numpy(np.array(result)) if as_torch else result
 
 
+def fill(target: Any, result: Array, name: str) -> None:  # noqa: ANN401 - any array library's object
+    """Copy ``result`` into the caller's array ``target`` for the output ``name``.
+
+    Raises:
+        DataError: it is not an array of the host, or of another shape or type.
+    """
+    array = to_numpy(target)
+    if array.shape != result.shape or array.dtype != result.dtype:
+        raise DataError(
+            f"the array for output '{name}' is {array.dtype}{_shown(array.shape)}; "
+            f"it should be {result.dtype}{_shown(result.shape)}"
+        )
+    if not array.flags.writeable or not np.shares_memory(array, to_numpy(target)):
+        raise DataError(f"the array for output '{name}' cannot be written to: give a NumPy array")
+    array[...] = result
+
+
 def as_element(array: Array, name: str, wanted: TensorType) -> Array:
     """Return ``array`` in the element type of the input ``name``; no value is changed.
 

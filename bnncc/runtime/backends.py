@@ -16,7 +16,7 @@ from bnncc.ir.nn import NnGraph
 from bnncc.ir.reference import evaluate_nn
 from bnncc.passes.pipeline import lower_network
 from bnncc.runtime.builds import emit_c, emit_cuda, library_entry
-from bnncc.runtime.cuda import CudaSession, list_devices
+from bnncc.runtime.cuda import CudaExecutable, CudaSession, list_devices
 from bnncc.runtime.executable import Array, Executable
 from bnncc.runtime.native import NATIVE, NativeExecutable, machine_named
 from bnncc.targets.c.artifact import CArtifact
@@ -82,17 +82,33 @@ def _has_gpu() -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a package runs.
+
+    Args:
+        trust: whether binaries of the package may run where they cannot be built again.
+        threads: of the C backend; None for its default.
+        device: index of the GPU.
+        graph: whether runs that come again are replayed as CUDA graphs.
+    """
+
+    trust: bool = False
+    threads: int | None = None
+    device: int = 0
+    graph: bool = True
+
+
 def open_backend(
-    backend: Backend, package: Package, graph: NnGraph, *, trust: bool, threads: int | None = None
-) -> Executable:
+    backend: Backend, package: Package, graph: NnGraph, options: RunOptions
+) -> Executable | DeviceExecutable:
     """Return ``package`` loaded on ``backend``.
 
     Args:
         backend: where it runs.
         package: for binaries, where there is no compiler.
         graph: of the package.
-        trust: whether binaries of the package may run where they cannot be built again.
-        threads: of the C backend; None for its default.
+        options: how it runs.
 
     Raises:
         PlatformError: this machine lacks something; says what.
@@ -101,9 +117,9 @@ def open_backend(
         case Backend.REF:
             return Reference(graph)
         case Backend.C:
-            return _open_c(package, graph, trust=trust, threads=threads)
+            return _open_c(package, graph, trust=options.trust, threads=options.threads)
         case Backend.CUDA:
-            return _open_cuda(package, graph, trust=trust)
+            return _open_cuda(package, graph, options)
         case Backend.EMULATOR:
             return _open_emulator(package, graph)
         case _:
@@ -149,28 +165,29 @@ def _load_library(
 
 
 @dataclass(frozen=True, slots=True)
-class _OnDevice:
+class DeviceExecutable:
     """A network on a GPU, and the session that holds its context."""
 
     session: CudaSession
-    executable: Executable
+    network: CudaExecutable
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs of the network by name."""
-        return self.executable.run(inputs)
+        return self.network.run(inputs)
 
     def close(self) -> None:
         """Free the network, then the context."""
-        self.executable.close()
+        self.network.close()
         self.session.close()
 
 
-def _open_cuda(package: Package, graph: NnGraph, *, trust: bool) -> Executable:
-    session = CudaSession()
+def _open_cuda(package: Package, graph: NnGraph, options: RunOptions) -> DeviceExecutable:
+    session = CudaSession(options.device)
     try:
         artifact, program = emit_cuda(lower_network(graph), _tier(package))
-        images = _images_for(session.device.capability, artifact, package, trust=trust)
-        return _OnDevice(session, session.load(artifact, program.blob(), images))
+        images = _images_for(session.device.capability, artifact, package, trust=options.trust)
+        network = session.load(artifact, program.blob(), images, graph=options.graph)
+        return DeviceExecutable(session, network)
     except BaseException:
         session.close()
         raise

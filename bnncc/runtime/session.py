@@ -12,13 +12,15 @@ import numpy as np
 from bnncc.codegen.package import Package
 from bnncc.diagnostics import DataError
 from bnncc.ir.nn import NnGraph
-from bnncc.runtime.arrays import Array, as_element, is_torch, like_caller, to_numpy
-from bnncc.runtime.backends import Backend, choose_backend, open_backend
+from bnncc.runtime.arrays import Array, as_element, fill, is_torch, like_caller, to_numpy
+from bnncc.runtime.backends import Backend, DeviceExecutable, RunOptions, choose_backend, open_backend
 from bnncc.runtime.contents import graph_of
 from bnncc.runtime.executable import NUMPY_DTYPES
+from bnncc.runtime.on_device import DeviceCall, are_on_device
 
-# Images that go through a backend at once: bounds the memory of the activations.
-_CHUNK: Final = {Backend.REF: 256, Backend.C: 1024, Backend.CUDA: 4096, Backend.EMULATOR: 64}
+# Images that go through a backend at once: bounds the memory of the activations. A device cuts its batches
+# itself.
+_CHUNK: Final = {Backend.REF: 256, Backend.C: 1024, Backend.EMULATOR: 64}
 
 
 class Session:
@@ -34,9 +36,11 @@ class Session:
             ``auto``: the fastest one this machine has.
         trust: run binaries of the package where this machine cannot build them again.
         threads: that the C backend may use; None for ``BNNCC_NUM_THREADS``, else one a physical core.
+        device: index of the GPU for ``cuda``.
+        graph: whether ``cuda`` replays runs that come again as CUDA graphs.
 
     Raises:
-        DataError: the package is damaged.
+        DataError: the package is damaged, or ``device`` is given for another backend.
         PlatformError: the backend lacks something here; says what.
     """
 
@@ -47,28 +51,46 @@ class Session:
         *,
         trust: bool = False,
         threads: int | None = None,
+        device: int = 0,
+        graph: bool = True,
     ) -> None:
         self.package: Final = package if isinstance(package, Package) else Package.load(package)
         self.graph: Final[NnGraph] = graph_of(self.package)
         self.backend: Final = choose_backend(backend)
-        self._executable = open_backend(self.backend, self.package, self.graph, trust=trust, threads=threads)
+        if device and self.backend is not Backend.CUDA:
+            raise DataError(f"device={device} names a GPU, and the backend is '{self.backend}'")
+        options = RunOptions(trust=trust, threads=threads, device=device, graph=graph)
+        self._executable = open_backend(self.backend, self.package, self.graph, options)
 
-    def __call__(self, *images: Any, **named: Any) -> Any:  # noqa: ANN401 - arrays of any library
+    def __call__(self, *images: Any, out: Any = None, stream: Any = None, **named: Any) -> Any:  # noqa: ANN401 - arrays of any library
         """Return the outputs: one array, or a dictionary where the network has several outputs.
 
         Inputs are given in order or by name: NumPy arrays, torch tensors, anything with DLPack, lists. One
         image without the batch axis gives a result without it. torch in gives torch out.
 
+        With the backend ``cuda``, inputs that are on its device are read where they lie, and the outputs stay
+        there; nothing waits for them. Element type and layout have to be right then, and values are not
+        looked at: an input of signs holds -1 and +1.
+
+        Args:
+            images: one array a network input, in order.
+            out: arrays to be filled and returned: one, or a dictionary by output.
+            stream: of arrays on the device: a handle or a stream object of any library, such as
+                ``torch.cuda.current_stream()``. Without one, torch tensors go to torch's current stream, and
+                other arrays to the default stream.
+            named: network inputs by name; those called ``out`` or ``stream`` are given in order.
+
         Raises:
             DataError: an input is missing, or has the wrong shape or values.
         """
         given = self._by_name(images, named)
-        as_torch = any(is_torch(item) for item in given.values())
-        results, is_single = self._run(given)
-        shown = {
-            name: like_caller(result[0] if is_single else result, as_torch=as_torch)
-            for name, result in results.items()
-        }
+        targets = self._outputs_by_name(out)
+        if isinstance(self._executable, DeviceExecutable) and are_on_device(given):
+            shown = DeviceCall(self._executable.network, self.graph, given, targets).run(stream)
+        elif stream is not None:
+            raise DataError("stream= is for arrays on the device of a session with backend 'cuda'")
+        else:
+            shown = self._on_host(given, targets)
         return next(iter(shown.values())) if len(shown) == 1 else shown
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -97,6 +119,27 @@ class Session:
             raise DataError(f"the inputs of this network are {', '.join(names)}; look at '{wrong[0]}'")
         return given
 
+    def _outputs_by_name(self, out: Any) -> dict[str, Any]:  # noqa: ANN401 - arrays of any library
+        names = [output.name for output in self.graph.outputs]
+        if out is None:
+            return {}
+        if not isinstance(out, Mapping):
+            out = {names[0]: out} if len(names) == 1 else {"": out}
+        if unknown := sorted(set(out) - set(names)):
+            raise DataError(f"out= takes arrays for {', '.join(names)}; look at '{unknown[0]}'")
+        return dict(out)
+
+    def _on_host(self, given: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, Any]:
+        as_torch = any(is_torch(item) for item in given.values())
+        results, is_single = self._run(given)
+        shown: dict[str, Any] = {}
+        for name, result in results.items():
+            array = result[0] if is_single else result
+            if name in targets:
+                fill(targets[name], array, name)
+            shown[name] = targets.get(name, like_caller(array, as_torch=as_torch))
+        return shown
+
     def _run(self, given: Mapping[str, Any]) -> tuple[dict[str, Array], bool]:
         arrays: dict[str, Array] = {}
         singles: list[bool] = []
@@ -118,7 +161,7 @@ class Session:
             }
         parts = [
             self._executable.run({name: array[piece] for name, array in arrays.items()})
-            for piece in _pieces(count, _CHUNK[self.backend])
+            for piece in _pieces(count, _CHUNK.get(self.backend, count))
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

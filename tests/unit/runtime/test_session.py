@@ -174,7 +174,7 @@ def test_generated_code_in_the_package_is_not_what_runs(package) -> None:
 
 
 def test_no_gpu_is_a_platform_error(package, monkeypatch) -> None:
-    def no_device() -> None:
+    def no_device(index: int) -> None:
         raise PlatformError("no device")
 
     monkeypatch.setattr(backends, "CudaSession", no_device)
