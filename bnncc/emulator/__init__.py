@@ -30,7 +30,7 @@ and so is everything else that is not understood (``PtxError``, with the line).
 """
 
 from bnncc.emulator.device_memory import BASE_ADDRESS, Buffer, DeviceMemory, Pointer
-from bnncc.emulator.faults import EmulatorFault, FaultKind, Finding, Place
+from bnncc.emulator.faults import EmulatorFault, FaultKind, Finding, LineOrigin, Place
 from bnncc.emulator.launch import Argument, DeviceLimits, LaunchOptions, LaunchReport, Region, Schedule
 from bnncc.emulator.module import EmulatedModule, load
 from bnncc.emulator.ptx.model import Location, PtxError
@@ -49,6 +49,7 @@ __all__ = [
     "KernelSignature",
     "LaunchOptions",
     "LaunchReport",
+    "LineOrigin",
     "Location",
     "Parameter",
     "Place",

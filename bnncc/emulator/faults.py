@@ -37,7 +37,22 @@ class Place:
 
     def __str__(self) -> str:
         ptx = f"PTX line {self.line}"
-        return ptx if self.source is None else f"{ptx}, {self.source.file}:{self.source.line}"
+        return ptx if self.source is None else f"{ptx}, {self.source}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineOrigin:
+    """Where some lines of a generated source come from.
+
+    Args:
+        first_line: from 1.
+        last_line: the last one that belongs to it.
+        origin: what findings say, ``net.bnn:12:3``.
+    """
+
+    first_line: int
+    last_line: int
+    origin: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +64,8 @@ class Finding:
         other: the earlier access of a race, or the barrier where the others wait.
         block: index of the block; None where the launch as a whole is meant.
         thread: index of the thread in its block.
-        origin: what ``load`` was told of the kernel: the place in the user's source it was made from.
+        origin: the place in the user's source that the instruction was made from, or else the kernel, as
+            far as ``load`` was told.
     """
 
     kind: FaultKind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never
@@ -11,6 +12,17 @@ import numpy as np
 from bnncc.emulator.device_memory import Buffer, DeviceMemory, Pointer
 from bnncc.emulator.faults import Finding
 from bnncc.emulator.signature import KernelSignature, Parameter
+from bnncc.toolchain.occupancy import (
+    DEFAULT_SHARED_BYTES,
+    MAX_BLOCK,
+    MAX_BLOCK_THREADS,
+    MAX_GRID,
+    REGISTERS,
+    KernelNeeds,
+    device_limits,
+    launch_registers,
+    occupancy,
+)
 
 Argument: TypeAlias = Buffer | Pointer | np.generic | int | float | bytes | None
 """A buffer (or ``buffer + bytes``), a scalar of the parameter's width, a structure's bytes; None is null."""
@@ -54,20 +66,24 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceLimits:
-    """What the device that is stood in for allows.
+    """The device that is stood in for; what it allows are the published limits of its compute capability.
 
     Args:
-        max_shared_bytes: of one block, static and dynamic.
-        max_opt_in_shared_bytes: of one block of a kernel that has asked for it.
-        max_cooperative_blocks: of one cooperative launch.
+        capability: major and minor number.
+        multiprocessors: of the whole device.
     """
 
-    max_threads_per_block: int = 1024
-    max_block: tuple[int, int, int] = (1024, 1024, 64)
-    max_grid: tuple[int, int, int] = (2**31 - 1, 65535, 65535)
-    max_shared_bytes: int = 48 << 10
-    max_opt_in_shared_bytes: int = 227 << 10
-    max_cooperative_blocks: int = 132 * 8
+    capability: tuple[int, int] = (9, 0)
+    multiprocessors: int = 132
+
+    @property
+    def max_opt_in_shared_bytes(self) -> int:
+        """Return the shared memory of one block of a kernel that has asked for more than it gets unasked."""
+        return device_limits(self.capability).block_shared_bytes
+
+    def resident_blocks(self, needs: KernelNeeds) -> int:
+        """Return how many blocks run at the same time: the most of a cooperative launch."""
+        return self.multiprocessors * occupancy(device_limits(self.capability), needs).blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +102,8 @@ class LaunchOptions:
     Args:
         timeout_s: a launch that takes longer is ended and reported.
         cooperative: all blocks run at the same time, so that they may wait for one another.
-        opt_in_shared: more than ``DeviceLimits.max_shared_bytes`` of shared memory are allowed.
+        opt_in_shared: more than 48 KiB of shared memory are allowed, as many as the device has for a block.
+        registers: of a thread, as the assembler says, for PTX does not tell; 0: they are not counted.
         raise_on_finding: findings are raised as ``EmulatorFault``; else they stand in the report.
         memory: the memory that pointers inside structures or other buffers point to, where no
             argument is a buffer.
@@ -98,6 +115,7 @@ class LaunchOptions:
     timeout_s: float = 60.0
     cooperative: bool = False
     opt_in_shared: bool = False
+    registers: int = 0
     raise_on_finding: bool = True
     memory: DeviceMemory | None = None
     regions: tuple[Region, ...] = ()
@@ -128,27 +146,29 @@ def geometry_fault(
     kernel: KernelSignature,
     grid: tuple[int, int, int],
     block: tuple[int, int, int],
-    shared_bytes: int,
+    needs: KernelNeeds,
     allowed: tuple[DeviceLimits, LaunchOptions],
 ) -> str | None:
-    """Return why this launch cannot be, or None."""
+    """Return why this launch cannot be, or None; registers that are not known count as none."""
     limits, options = allowed
-    threads = block[0] * block[1] * block[2]
-    shared = kernel.static_shared_bytes + shared_bytes
-    most = limits.max_opt_in_shared_bytes if options.opt_in_shared else limits.max_shared_bytes
-    blocks = grid[0] * grid[1] * grid[2]
+    threads, shared = needs.threads, needs.shared_bytes
+    most = limits.max_opt_in_shared_bytes if options.opt_in_shared else DEFAULT_SHARED_BYTES
+    registers = launch_registers(needs)
     advice = "" if options.opt_in_shared else " without opting in"
     rules = (
-        (min(*grid, *block) < 1 or shared_bytes < 0, f"an extent of grid {grid} or block {block} is below 1"),
-        (_exceeds(block, limits.max_block), f"block {block} exceeds {limits.max_block}"),
-        (_exceeds(grid, limits.max_grid), f"grid {grid} exceeds {limits.max_grid}"),
         (
-            threads > limits.max_threads_per_block,
-            f"{threads} threads in a block; {limits.max_threads_per_block} are allowed",
+            min(*grid, *block) < 1 or shared < kernel.static_shared_bytes,
+            f"an extent of grid {grid} or block {block} is below 1",
+        ),
+        (_exceeds(block, MAX_BLOCK), f"block {block} exceeds {MAX_BLOCK}"),
+        (_exceeds(grid, MAX_GRID), f"grid {grid} exceeds {MAX_GRID}"),
+        (
+            threads > MAX_BLOCK_THREADS,
+            f"{threads} threads in a block; {MAX_BLOCK_THREADS} are allowed",
         ),
         (
-            bool(kernel.max_threads) and threads > _product(kernel.max_threads),
-            f"{threads} threads in a block; the kernel was compiled for {_product(kernel.max_threads)}",
+            bool(kernel.max_threads) and threads > math.prod(kernel.max_threads),
+            f"{threads} threads in a block; the kernel was compiled for {math.prod(kernel.max_threads)}",
         ),
         (
             bool(kernel.required_threads) and tuple(block) != _extended(kernel.required_threads),
@@ -156,25 +176,32 @@ def geometry_fault(
         ),
         (
             shared > most,
-            f"{shared} bytes of shared memory, {shared_bytes} of them dynamic; {most} are allowed{advice}",
+            (
+                f"{shared} bytes of shared memory, {shared - kernel.static_shared_bytes} of them dynamic; "
+                f"{most} are allowed{advice}"
+            ),
         ),
         (
-            options.cooperative and blocks > limits.max_cooperative_blocks,
-            f"{blocks} blocks in a cooperative launch; {limits.max_cooperative_blocks} can be resident",
+            registers > REGISTERS,
+            (
+                f"{needs.registers} registers in each of {threads} threads: a block takes {registers}; "
+                f"{REGISTERS} are allowed"
+            ),
         ),
     )
-    return next((text for is_broken, text in rules if is_broken), None)
+    return next((text for is_broken, text in rules if is_broken), None) or (
+        _cooperative_fault(math.prod(grid), limits.resident_blocks(needs)) if options.cooperative else None
+    )
+
+
+def _cooperative_fault(blocks: int, resident: int) -> str | None:
+    return (
+        None if blocks <= resident else f"{blocks} blocks in a cooperative launch; {resident} can be resident"
+    )
 
 
 def _exceeds(extents: Sequence[int], limits: Sequence[int]) -> bool:
     return any(extent > limit for extent, limit in zip(extents, limits, strict=True))
-
-
-def _product(values: Sequence[int]) -> int:
-    result = 1
-    for value in values:
-        result *= value
-    return result
 
 
 def _extended(values: Sequence[int]) -> tuple[int, ...]:

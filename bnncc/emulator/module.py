@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
 from bnncc.diagnostics import InternalError, PlatformError
 from bnncc.emulator.build import BuiltModule, build_module
 from bnncc.emulator.device_memory import BASE_ADDRESS, DeviceMemory
-from bnncc.emulator.faults import EmulatorFault, FaultKind, Finding, Place
+from bnncc.emulator.faults import EmulatorFault, FaultKind, Finding, LineOrigin, Place
 from bnncc.emulator.launch import (
     Argument,
     DeviceLimits,
@@ -28,6 +30,7 @@ from bnncc.emulator.ptx.model import Location
 from bnncc.emulator.signature import KernelSignature, kernel_signature
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.host_compiler import find_cxx_compiler
+from bnncc.toolchain.occupancy import KernelNeeds
 
 _ORDERS: Final = {"ascending": 0, "descending": 1, "random": 2}
 _GRACE_S: Final = 10.0
@@ -42,6 +45,7 @@ def load(
     cache: BuildCache | None = None,
     limits: DeviceLimits | None = None,
     origins: Mapping[str, str] | None = None,
+    line_origins: Sequence[LineOrigin] = (),
     in_process: bool = False,
 ) -> EmulatedModule:
     """Return ``ptx`` translated, compiled and ready to launch.
@@ -52,6 +56,8 @@ def load(
         cache: where compiled modules are kept; the user's by default.
         limits: of the device that is stood in for.
         origins: where each kernel comes from (``net.bnn:12:3``), by its name; findings repeat it.
+        line_origins: where lines of the source come from, the same for instructions that ``-lineinfo`` has
+            lines of.
         in_process: run kernels in this process, for debuggers.
 
     Raises:
@@ -59,9 +65,26 @@ def load(
         PlatformError: there is no C++ compiler.
     """
     built = build_module(ptx, name, cache or BuildCache.default(), find_cxx_compiler())
-    return EmulatedModule(
-        built, name, limits or DeviceLimits(), origins=dict(origins or {}), in_process=in_process
-    )
+    known = _Origins(kernels=dict(origins or {}), lines=tuple(line_origins))
+    return EmulatedModule(built, name, limits or DeviceLimits(), origins=known, in_process=in_process)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origins:
+    """Where kernels and lines of their source come from."""
+
+    kernels: Mapping[str, str]
+    lines: tuple[LineOrigin, ...]
+
+    def of(self, kernel: str, place: Place | None) -> str:
+        """Return where the instruction at ``place`` comes from, or the kernel as a whole."""
+        location = None if place is None else place.source
+        while location is not None:
+            for lines in self.lines:
+                if lines.first_line <= location.line <= lines.last_line:
+                    return lines.origin
+            location = location.caller
+        return self.kernels.get(kernel, "")
 
 
 class EmulatedModule:
@@ -77,7 +100,7 @@ class EmulatedModule:
         name: str,
         limits: DeviceLimits,
         *,
-        origins: Mapping[str, str],
+        origins: _Origins,
         in_process: bool,
     ) -> None:
         self.name = name
@@ -87,7 +110,8 @@ class EmulatedModule:
         self._in_process = in_process
         self._signatures = {item["name"]: kernel_signature(item) for item in built.description["kernels"]}
         self._variables = {item["name"]: item for item in built.description["variables"]}
-        self._lines: dict[str, Any] = built.description["lines"]
+        self._lines: list[list[int]] = built.description["lines"]["pairs"]
+        self._locations = _locations(built.description["lines"]["places"])
         self._child: Child | InProcess | None = None
         self._finalizer: weakref.finalize[[], EmulatedModule] | None = None
 
@@ -122,7 +146,12 @@ class EmulatedModule:
         chosen = options or LaunchOptions()
         signature = self._signature(kernel)
         extents = _three(grid), _three(block)
-        complaint = geometry_fault(signature, *extents, shared_bytes, (self.limits, chosen))
+        needs = KernelNeeds(
+            threads=math.prod(extents[1]),
+            registers=chosen.registers,
+            shared_bytes=signature.static_shared_bytes + shared_bytes,
+        )
+        complaint = geometry_fault(signature, *extents, needs, (self.limits, chosen))
         packed = packed_arguments(signature, args)
         memory = memory_of(args, chosen)
         for problem in (complaint, packed, memory):
@@ -209,29 +238,35 @@ class EmulatedModule:
         return answer
 
     def _complaint(self, kind: FaultKind, text: str, kernel: str) -> Finding:
-        return Finding(kind=kind, text=text, kernel=kernel, origin=self._origins.get(kernel, ""))
+        return Finding(kind=kind, text=text, kernel=kernel, origin=self._origins.of(kernel, None))
 
     def _finding(self, kernel: str, raw: dict[str, Any]) -> Finding:
+        place = self._place(raw["line"])
         return Finding(
             kind=FaultKind(raw["kind"]),
             text=raw["text"],
             kernel=kernel,
-            place=self._place(raw["line"]),
+            place=place,
             other=self._place(raw["other_line"]),
             block=tuple(raw["block"]),
             thread=None if raw["thread"] is None else tuple(raw["thread"]),
-            origin=self._origins.get(kernel, ""),
+            origin=self._origins.of(kernel, place),
         )
 
     def _place(self, line: int) -> Place | None:
         if not line:
             return None
-        triples: list[list[int]] = self._lines["triples"]
-        index = bisect_right(triples, line, key=lambda triple: triple[0]) - 1
-        if index < 0 or triples[index][0] != line:
+        index = bisect_right(self._lines, line, key=lambda pair: pair[0]) - 1
+        if index < 0 or self._lines[index][0] != line:
             return Place(line=line, source=None)
-        _, file, source_line = triples[index]
-        return Place(line=line, source=Location(self._lines["files"][file], source_line))
+        return Place(line=line, source=self._locations[self._lines[index][1]])
+
+
+def _locations(places: list[tuple[str, int, int]]) -> list[Location]:
+    found: list[Location] = []
+    for file, line, caller in places:
+        found.append(Location(file, line, found[caller] if caller >= 0 else None))
+    return found
 
 
 def _three(extents: Sequence[int]) -> tuple[int, int, int]:

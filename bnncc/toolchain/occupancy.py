@@ -159,7 +159,7 @@ def occupancy(limits: DeviceLimits, needs: KernelNeeds) -> Occupancy:
     bounds = {
         Limiter.WARPS: limits.warps // warps if needs.threads <= MAX_BLOCK_THREADS else 0,
         Limiter.BLOCKS: limits.blocks,
-        Limiter.REGISTERS: _blocks_by_registers(needs.registers, warps),
+        Limiter.REGISTERS: _blocks_by_registers(needs),
         Limiter.SHARED: _blocks_by_shared(limits, needs.shared_bytes),
         Limiter.BARRIERS: barriers // needs.barriers if barriers and needs.barriers else limits.blocks,
     }
@@ -168,14 +168,22 @@ def occupancy(limits: DeviceLimits, needs: KernelNeeds) -> Occupancy:
     return Occupancy(blocks=blocks, warps=blocks * warps, max_warps=limits.warps, limiter=limiter)
 
 
-def _blocks_by_registers(registers: int, warps: int) -> int:
-    """Return 0 where even one block has too many; the check of a launch rounds its warps up to partitions."""
-    warp_registers = _up(registers * WARP_THREADS, _REGISTER_UNIT)
-    if registers > MAX_THREAD_REGISTERS or warp_registers * _up(warps, _PARTITIONS) > REGISTERS:
+def launch_registers(needs: KernelNeeds) -> int:
+    """Return the registers that a launch is checked with: of a block, its warps rounded up to partitions."""
+    return _warp_registers(needs) * _up(-(-needs.threads // WARP_THREADS), _PARTITIONS)
+
+
+def _warp_registers(needs: KernelNeeds) -> int:
+    return _up(needs.registers * WARP_THREADS, _REGISTER_UNIT)
+
+
+def _blocks_by_registers(needs: KernelNeeds) -> int:
+    if needs.registers > MAX_THREAD_REGISTERS or launch_registers(needs) > REGISTERS:
         return 0
-    if warp_registers == 0:
+    if needs.registers == 0:
         return REGISTERS
-    return REGISTERS // _PARTITIONS // warp_registers * _PARTITIONS // warps
+    warps = -(-needs.threads // WARP_THREADS)
+    return REGISTERS // _PARTITIONS // _warp_registers(needs) * _PARTITIONS // warps
 
 
 def _blocks_by_shared(limits: DeviceLimits, shared_bytes: int) -> int:

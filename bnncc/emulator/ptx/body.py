@@ -47,12 +47,13 @@ def parse_file(cursor: Cursor) -> None:
 
 
 def parse_location(cursor: Cursor) -> None:
-    """Make one ``.loc`` directive the place of the instructions that follow."""
+    """Make one ``.loc`` directive the place of the instructions that follow.
+
+    Line 0 means code that no line stands for; it counts to the one before.
+    """
     cursor.expect(".loc")
-    number = cursor.integer()
-    line = cursor.integer()
-    cursor.integer()
-    cursor.location = Location(cursor.files.get(number, f"file {number}"), line)
+    key = cursor.integer(), cursor.integer(), cursor.integer()
+    caller = None
     while cursor.accept(","):
         match cursor.word():
             case "function_name":
@@ -60,9 +61,12 @@ def parse_location(cursor: Cursor) -> None:
                 if cursor.accept("+"):
                     cursor.integer()
             case "inlined_at":
-                cursor.integer(), cursor.integer(), cursor.integer()
+                place = cursor.integer(), cursor.integer(), cursor.integer()
+                caller = cursor.locations.get(place) or Location(cursor.file_name(place[0]), place[1])
             case other:
                 raise cursor.error(f"unknown attribute '{other}' of .loc")
+    if key[1]:
+        cursor.location = cursor.locations[key] = Location(cursor.file_name(key[0]), key[1], caller)
 
 
 def _parse_statement(cursor: Cursor, found: list[Statement]) -> None:

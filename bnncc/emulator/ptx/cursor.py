@@ -23,11 +23,16 @@ class Cursor:
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         # Compilers list the files after the code that refers to them.
-        self.files = {int(number): file for number, file in _FILE.findall(text)}
+        self.files: dict[int, str] = {int(number): file for number, file in _FILE.findall(text)}
         self.location: Location | None = None
+        self.locations: dict[tuple[int, int, int], Location] = {}
         self._lines = text.split("\n")
         self._tokens = tokens(text, name)
         self._position = 0
+
+    def file_name(self, number: int) -> str:
+        """Return what ``.file`` calls ``number``."""
+        return self.files.get(number, f"file {number}")
 
     @property
     def here(self) -> Token:

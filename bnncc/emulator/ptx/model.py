@@ -60,10 +60,21 @@ Space = Literal["global", "const", "shared", "local", "param"]
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place in the source the PTX was made from (``.loc``)."""
+    """A place in the source the PTX was made from (``.loc``).
+
+    Args:
+        file: as the compiler calls it.
+        line: in it, from 1.
+        caller: where the function that holds it was called, if its code stands in the caller's.
+    """
 
     file: str
     line: int
+    caller: Location | None = None
+
+    def __str__(self) -> str:
+        own = f"{self.file}:{self.line}"
+        return own if self.caller is None else f"{own}, called at {self.caller}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,12 @@ extern "C" void emu_bulk_load(Thread *t, Range *site, u32 shared, u64 global, u3
   state(block)->loads.push_back(copy);
 }
 
+// Nothing moves, but what is asked for must be there.
+extern "C" void emu_bulk_prefetch(Thread *t, Range *site, u64 global, u32 bytes, u32 line) {
+  check_alignment(t, global, 0, bytes, line);
+  if (bytes && (global < site->begin || global + bytes > site->end)) emu_global_lookup(t, site, global, bytes, line, ACCESS_READ);
+}
+
 extern "C" void emu_bulk_store(Thread *t, Range *site, u64 global, u32 shared, u32 bytes, u32 line) {
   check_alignment(t, global, shared, bytes, line);
   if (bytes && (global < site->begin || global + bytes > site->end)) emu_global_lookup(t, site, global, bytes, line, ACCESS_WRITE);

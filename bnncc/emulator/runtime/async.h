@@ -49,6 +49,7 @@ struct AsyncState {  // of one block
   std::unordered_map<u32, u32> store_groups;
   std::vector<DeferredArrival> deferred;
   std::unordered_map<u32, WgmmaState> wgmma;
+  std::unordered_map<u32, std::vector<u32>> register_changes;  // lines of setmaxnreg, by warp
   Clock proxied;  // what fence.proxy.async has shown to the asynchronous proxy
 };
 void emu_begin_async_read(Thread *t, u32 shared, u32 bytes, u32 line, const char *what);

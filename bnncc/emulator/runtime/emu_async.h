@@ -30,6 +30,8 @@ void emu_wgmma_fence(Thread *t, u32 line);
 void emu_wgmma_commit(Thread *t, u32 line);
 void emu_wgmma_wait(Thread *t, u32 groups, u32 line);
 void emu_wgmma_touch(Thread *t, const u32 *where, u32 line);
+void emu_set_registers(Thread *t, u32 line);
+void emu_bulk_prefetch(Thread *t, Range *site, u64 global, u32 bytes, u32 line);
 u32 emu_leader(u32 mask);
 }
 

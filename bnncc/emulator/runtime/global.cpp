@@ -19,7 +19,8 @@ static Cell *cells;
 static u32 shift;       // of a byte's number to that of its cell
 static u64 oldest;      // the smallest record of this launch
 static u64 arena, arena_bytes;
-static u8 *valid;  // one bit for each byte
+static u64 variables, variables_bytes;  // those of the module; their cells follow those of the arena
+static u8 *valid;  // one bit for each byte of the arena
 static void *shadow;
 static size_t shadow_bytes;
 static u32 next_stamp = 1;
@@ -33,14 +34,15 @@ static std::unordered_map<u64, Flag> *flags = new std::unordered_map<u64, Flag>;
 
 static bool map_cells() {
   if (shadow) munmap(shadow, shadow_bytes);
-  shadow_bytes = arena_bytes * (sizeof(u64) + sizeof(Cell)) + 4096;
+  const u64 all = arena_bytes + variables_bytes;
+  shadow_bytes = all * (sizeof(u64) + sizeof(Cell)) + 4096;
   shadow = mmap(nullptr, shadow_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (shadow == MAP_FAILED) {
     shadow = nullptr;
     return false;
   }
   written = (u64 *)shadow;
-  cells = (Cell *)(written + arena_bytes);
+  cells = (Cell *)(written + all);
   return true;
 }
 
@@ -50,6 +52,24 @@ bool emu_map_shadow(u64 base, u64 bytes) {
   valid = (u8 *)(base + bytes);
   next_stamp = 1;
   return map_cells();
+}
+
+bool emu_shadow_variables(u64 begin, u64 end) {
+  variables = begin;
+  variables_bytes = (end - begin + 15) & ~(u64)15;
+  if (map_cells()) return true;
+  variables_bytes = 0;  // two modules far apart: races on their variables are not looked for
+  return map_cells();
+}
+
+// The number of a byte in the shadow; false for memory that has none.
+EMU_INLINE bool find_shadow(u64 address, u64 *number) {
+  *number = address - arena;
+  if (*number < arena_bytes) return true;
+  *number = address - variables;
+  if (*number >= variables_bytes) return false;
+  *number += arena_bytes;
+  return true;
 }
 
 void emu_start_global(u64 blocks) {
@@ -103,13 +123,14 @@ static void race(Thread *t, const char *what, u64 record, u32 other_line, u32 li
 }
 
 extern "C" void emu_global_read(Thread *t, u64 address, u32 bytes, u32 line, u32 strength) {
-  const u64 offset = address - arena;
-  if (offset >= arena_bytes) return;
+  u64 offset;
+  if (!find_shadow(address, &offset)) return;
   const u64 bits = ((u64)1 << bytes) - 1;
+  const bool is_variable = offset >= arena_bytes;  // begins with its initial value
   u64 seen = 0;
-  if (bytes <= 16) memcpy(&seen, valid + offset / 8, 4);
+  if (bytes <= 16 && !is_variable) memcpy(&seen, valid + offset / 8, 4);
   if (EMU_UNLIKELY(bytes > 16 || (seen >> (offset & 7) & bits) != bits)) {
-    for (u32 i = 0; i < bytes; i++)
+    for (u32 i = 0; i < bytes && !is_variable; i++)
       if (!(valid[(offset + i) / 8] >> (offset + i) % 8 & 1)) {
         char text[224], where[96];
         snprintf(text, sizeof text, "read of global memory that nothing has written: %s", emu_buffer_text(address + i, where, sizeof where));
@@ -132,9 +153,11 @@ extern "C" void emu_global_read(Thread *t, u64 address, u32 bytes, u32 line, u32
 }
 
 extern "C" void emu_global_write(Thread *t, u64 address, u32 bytes, u32 line, u32 strength) {
-  const u64 offset = address - arena;
-  if (offset >= arena_bytes) return;
-  if (bytes <= 16) {
+  u64 offset;
+  if (!find_shadow(address, &offset)) return;
+  if (offset >= arena_bytes) {
+    // A variable needs no note of which bytes hold something.
+  } else if (bytes <= 16) {
     u32 seen;
     memcpy(&seen, valid + offset / 8, 4);
     seen |= (u32)((((u64)1 << bytes) - 1) << (offset & 7));

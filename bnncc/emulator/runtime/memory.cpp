@@ -44,16 +44,19 @@ extern "C" void emu_set_buffers(const Region *ranges, u32 count) {
   std::sort(buffers.begin(), buffers.end(), is_before);
 }
 
-extern "C" void emu_add_variable(u64 begin, u64 bytes) {
+extern "C" int emu_add_variable(u64 begin, u64 bytes) {
   variables.push_back(Region{{begin, begin + bytes}, 0});
   std::sort(variables.begin(), variables.end(), is_before);
+  return emu_shadow_variables(variables.front().begin, variables.back().end) ? 0 : 1;
 }
 
 // "offset 12 of a buffer of 64 bytes"
 const char *emu_buffer_text(u64 address, char *text, size_t bytes) {
-  const Region *range = find(buffers, address);
+  const Region *range = find(buffers, address), *variable = find(variables, address);
+  const char *what = range && address < range->end ? "buffer" : "variable";
+  if (*what == 'v') range = variable;
   if (range && address < range->end)
-    snprintf(text, bytes, "offset %llu of a buffer of %llu bytes", (unsigned long long)(address - range->begin), (unsigned long long)(range->end - range->begin));
+    snprintf(text, bytes, "offset %llu of a %s of %llu bytes", (unsigned long long)(address - range->begin), what, (unsigned long long)(range->end - range->begin));
   else
     snprintf(text, bytes, "0x%llx", (unsigned long long)address);
   return text;

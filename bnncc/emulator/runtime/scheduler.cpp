@@ -60,6 +60,7 @@ extern "C" void emu_exit(Thread *t) {
   emu_copy_commit(t);
   emu_land_copies(t, 0);
   if (*(u64 *)t->stack != CANARY) emu_fault(t, FAULT_STACK, 0, 0, 0, "the stack of a fiber overflowed");
+  if (t->block->live == 1) emu_compare_registers(t);
   emu_thread_exits(t);
   emu_leave(t, nullptr, 0, DONE);
   abort();

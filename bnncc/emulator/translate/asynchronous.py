@@ -93,9 +93,9 @@ def _bulk(op: Operation) -> str:
         op.finish(1)
         return f"emu_bulk_wait(t, {op.constant(0)}, {is_read}, {op.line});"
     if op.has("prefetch"):
-        op.ignore("L2", "global", "L2::cache_hint")
-        op.finish(range(2, 4))
-        return ";"
+        op.choice("L2"), op.choice("global")
+        op.finish(2 + op.has("L2::cache_hint"))
+        return f"emu_bulk_prefetch(t, {site(op)}, {global_address(op, 0)}, {op.read(1, U32)}, {op.line});"
     is_load = op.has(_EXPECT)
     hint = op.has("L2::cache_hint")
     op.choice("global")
@@ -190,7 +190,7 @@ def _registers(op: Operation) -> str:
     count = op.operand(0)
     if not isinstance(count, Integer) or count.value % 8 or not 24 <= count.value <= 256:
         raise op.error("the number of registers is a multiple of 8 from 24 to 256")
-    return ";"
+    return f"emu_set_registers(t, {op.line});"
 
 
 ASYNCHRONOUS: Final[Mapping[str, Callable[[Operation], str]]] = {

@@ -10,6 +10,7 @@ from bnncc.emulator.ptx.model import (
     Initializer,
     Instruction,
     Integer,
+    Location,
     Module,
     PtxError,
     Real,
@@ -121,15 +122,27 @@ def _kernel(function: Function) -> dict[str, Any]:
 
 
 def _lines(module: Module) -> dict[str, list[Any]]:
-    """Return where each PTX line comes from: the files, and triples of PTX line, file and line."""
-    files: dict[str, int] = {}
-    triples: list[list[int]] = []
+    """Return where each PTX line comes from: pairs of PTX line and place, and the places they mean.
+
+    A place is file, line and the number of its caller's place, which comes before it, or -1.
+    """
+    places: dict[Location, int] = {}
+    pairs: list[list[int]] = []
     for function in module.functions:
-        for statement in walk(function.body or ()):
-            if isinstance(statement, Instruction) and statement.location is not None:
-                number = files.setdefault(statement.location.file, len(files))
-                triples.append([statement.line, number, statement.location.line])
-    return {"files": list(files), "triples": triples}
+        pairs += [
+            [item.line, _number(item.location, places)]
+            for item in walk(function.body or ())
+            if isinstance(item, Instruction) and item.location is not None
+        ]
+    callers = (-1 if place.caller is None else places[place.caller] for place in places)
+    described = [[place.file, place.line, caller] for place, caller in zip(places, callers, strict=True)]
+    return {"pairs": pairs, "places": described}
+
+
+def _number(place: Location, places: dict[Location, int]) -> int:
+    if place.caller is not None:
+        _number(place.caller, places)
+    return places.setdefault(place, len(places))
 
 
 def _variable(item: Variable, names: dict[str, str], module: str) -> str:

@@ -37,6 +37,10 @@ TEXT = (
   st.global.u32 [%d1], %r3;
   ret;
 }
+.visible .entry idle()
+{
+  ret;
+}
 .visible .entry forever(.param .u64 out)
 {
   .reg .b32 %r<3>;
@@ -75,14 +79,21 @@ def module(load) -> emulator.EmulatedModule:
 
 def test_kernels_are_described(module) -> None:
     scale = module.kernels[0]
-    assert [kernel.name for kernel in module.kernels] == ["scale", "forever", "crash", "shared", "exact"]
+    assert [kernel.name for kernel in module.kernels] == [
+        "scale",
+        "idle",
+        "forever",
+        "crash",
+        "shared",
+        "exact",
+    ]
     assert [(item.name, item.size_bytes, item.offset) for item in scale.parameters] == [
         ("out", 8, 0),
         ("by", 4, 8),
         ("real", 4, 12),
         ("short", 2, 16),
     ]
-    assert module.kernels[3].static_shared_bytes == 40000
+    assert module.kernels[4].static_shared_bytes == 40000
 
 
 @pytest.mark.parametrize("by", [3, -1, np.int32(-1), np.uint32(7)])
@@ -137,17 +148,31 @@ def test_geometry_is_checked(module, kernel, grid, block, shared, message) -> No
 def test_opting_in_and_other_limits(module, load, memory) -> None:
     opted = emulator.LaunchOptions(opt_in_shared=True)
     module.launch("shared", (1,), (1,), [None], shared_bytes=60000, options=opted)
-    small = load(
-        TEXT, limits=emulator.DeviceLimits(max_opt_in_shared_bytes=64 << 10, max_cooperative_blocks=4)
-    )
+    small = load(TEXT, limits=emulator.DeviceLimits(capability=(7, 5), multiprocessors=1))
     with pytest.raises(emulator.EmulatorFault, match="100000 bytes of shared memory"):
         small.launch("shared", (1,), (1,), [None], shared_bytes=60000, options=opted)
-    with pytest.raises(emulator.EmulatorFault, match="5 blocks in a cooperative launch; 4 can be resident"):
-        small.launch("exact", (5,), (32,), [], options=emulator.LaunchOptions(cooperative=True))
+    with pytest.raises(emulator.EmulatorFault, match="17 blocks in a cooperative launch; 16 can be resident"):
+        small.launch("exact", (17,), (32,), [], options=emulator.LaunchOptions(cooperative=True))
+
+
+def test_registers_are_counted_where_they_are_known(module, load) -> None:
+    def options(registers: int, *, cooperative: bool = False) -> emulator.LaunchOptions:
+        return emulator.LaunchOptions(registers=registers, cooperative=cooperative)
+
+    # 128 registers in 512 threads are the whole file of 65536.
+    module.launch("idle", (1,), (512,), [], options=options(128))
+    message = "128 registers in each of 513 threads: a block takes 81920; 65536 are allowed"
+    with pytest.raises(emulator.EmulatorFault, match=message) as caught:
+        module.launch("idle", (1,), (513,), [], options=options(128))
+    assert caught.value.findings[0].kind == emulator.FaultKind.LAUNCH
+    few = load(TEXT, limits=emulator.DeviceLimits(multiprocessors=2))
+    few.launch("idle", (16,), (32,), [], options=options(255, cooperative=True))
+    with pytest.raises(emulator.EmulatorFault, match="17 blocks in a cooperative launch; 16 can be resident"):
+        few.launch("idle", (17,), (32,), [], options=options(255, cooperative=True))
 
 
 def test_unknown_names(module) -> None:
-    with pytest.raises(InternalError, match=r"no kernel 'nothing' in 'api\.ptx': scale, forever"):
+    with pytest.raises(InternalError, match=r"no kernel 'nothing' in 'api\.ptx': scale, idle, forever"):
         module.launch("nothing", (1,), (1,), [])
     with pytest.raises(InternalError, match="no variable 'nothing'"):
         module.read_variable("nothing")
@@ -155,7 +180,7 @@ def test_unknown_names(module) -> None:
 
 def test_an_endless_loop_is_ended(module, memory) -> None:
     start = time.monotonic()
-    with pytest.raises(emulator.EmulatorFault, match=r"timeout.*\n.*kernel 'forever', .*PTX line 2\d"):
+    with pytest.raises(emulator.EmulatorFault, match=r"timeout.*\n.*kernel 'forever', .*PTX line \d\d"):
         module.launch("forever", (1,), (4,), [None], options=emulator.LaunchOptions(timeout_s=0.3))
     assert time.monotonic() - start < 20
     module.launch("exact", (1,), (32,), [])  # the module lives on

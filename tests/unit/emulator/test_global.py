@@ -47,6 +47,39 @@ RACES = {
 }
 
 
+def on_variable(code: str) -> str:
+    """Return ``code`` on a variable of the module instead of the argument."""
+    taken = f"mov.u64 %d0, counts; cvta.global.u64 %d0, %d0; {code}"
+    return access(taken).replace(
+        ".visible .entry", ".visible .global .align 4 .u32 counts[64] = {7};\n.visible .entry", 1
+    )
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_races_on_variables(load, memory, name: str) -> None:
+    code, expected = RACES[name]
+    module = load(on_variable(code))
+    for schedule in (emulator.Schedule.ascending(), emulator.Schedule.random(3)):
+        options = emulator.LaunchOptions(schedule=schedule)
+        for _ in range(2):  # the launch before orders everything
+            if not expected:
+                module.launch("k", (1,), (64,), [None], options=options)
+                continue
+            with pytest.raises(emulator.EmulatorFault, match=expected) as caught:
+                module.launch("k", (1,), (64,), [None], options=options)
+            assert "of a variable of 256 bytes" in str(caught.value)
+    buffer = memory.upload(np.zeros(4, np.uint32))  # beside a memory, whose cells come before
+    if not expected:
+        module.launch("k", (1,), (64,), [buffer])
+
+
+def test_variables_begin_with_their_value(load) -> None:
+    loads = "ld.global.u32 %r1, [%d0]; ld.global.u32 %r2, [%d0+252]; add.u32 %r1, %r1, %r2;"
+    module = load(on_variable(f"{loads} st.global.u32 [%d0+4], %r1;"))
+    module.launch("k", (1,), (1,), [None])
+    assert np.frombuffer(module.read_variable("counts"), np.uint32)[:3].tolist() == [7, 7, 0]
+
+
 @pytest.mark.parametrize("name", RACES)
 def test_races_on_global_memory(load, memory, name: str) -> None:
     code, expected = RACES[name]

@@ -31,7 +31,27 @@ def test_lines_and_locations_are_kept() -> None:
     lines = text.splitlines()
     assert [item.opcode for item in found] == ["add", "mov", "neg", "ret"]
     assert all(item.opcode in lines[item.line - 1] for item in found)
-    assert [item.location for item in found[:3]] == [Location("a.cu", 12)] * 2 + [Location("b.cuh", 7)]
+    place = Location("a.cu", 12)
+    assert [item.location for item in found[:3]] == [place, place, Location("b.cuh", 7, place)]
+    assert str(found[2].location) == "b.cuh:7, called at a.cu:12"
+
+
+def test_places_of_calls_in_calls() -> None:
+    text = kernel(
+        ".loc 1 30 1\nadd.s32 %r1, %r2, 3;\n"
+        ".loc 1 20 2, function_name $L__info0, inlined_at 1 30 1\n"
+        ".loc 1 10 3, function_name $L__info1, inlined_at 1 20 2\nmov.u32 %r1, 0;\n"
+        ".loc 1 0 3\nneg.s32 %r1, %r2;\n"
+        ".loc 1 40 1\n.loc 1 20 2, function_name $L__info0, inlined_at 1 40 1\n"
+        ".loc 1 10 3, function_name $L__info1, inlined_at 1 20 2\nnot.b32 %r1, %r2;"
+    )
+    module = parse_module(text + '.file 1 "a.cu"\n', "m.ptx")
+    found = [item for item in walk(module.functions[0].body or ()) if isinstance(item, Instruction)]
+    assert [str(item.location) for item in found[:4]] == [
+        "a.cu:30",
+        *["a.cu:10, called at a.cu:20, called at a.cu:30"] * 2,
+        "a.cu:10, called at a.cu:20, called at a.cu:40",
+    ]
 
 
 def test_declarations() -> None:
