@@ -19,23 +19,22 @@ from bnncc.toolchain.cuda_compiler import DeviceImage, compile_cuda
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 from tests.codegen.cuda.layer_groups import conv_stores, dense_chain, integer_dense
 from tests.cuda_programs import inputs_of
-from tests.fake_driver.driver import ILLEGAL_ADDRESS, OUT_OF_MEMORY, FakeDriver
+from tests.fake_driver.driver import attached
 
 
 @pytest.fixture(scope="module")
 def fake():
-    return FakeDriver()
+    return attached()
 
 
 @pytest.fixture
 def session(fake):
-    fake.errors.clear()
+    fake.fail("")
     fake.faults.clear()
-    fake.set("fake_device_count", 1)
-    fake.set("fake_capability", 80)
+    fake.show("sm_80")
     with CudaSession() as opened:
         yield opened
-    fake.errors.clear()
+    fake.fail("")
 
 
 def images_of(artifact, fake, arch="sm_80"):
@@ -147,33 +146,33 @@ def test_nothing_is_left_behind(session, fake):
 
 
 def test_sessions_come_and_go(fake):
-    before = fake.contexts
+    before = fake.alive("contexts")
     for _ in range(3):
         with CudaSession() as opened:
-            assert opened.device.name == "fake device"
-            assert opened.device.multiprocessors == 132
+            assert opened.device.name == "fake A100 (emulated)"
+            assert opened.device.multiprocessors == 108
         opened.close()
-    assert fake.contexts == before
+    assert fake.alive("contexts") == before
     with pytest.raises(PlatformError, match="session is closed"), opened.active("loading"):
         pass
 
 
 def test_out_of_memory_is_said(session, fake):
     program, executable = loaded(session, fake, dense_chain)
-    fake.errors["allocate"] = OUT_OF_MEMORY
+    fake.fail("cuMemAlloc=OUT_OF_MEMORY")
     with pytest.raises(PlatformError, match=r"'dense_chain', running 2 images.*out of memory"):
         executable.run(inputs_of(program, 2))
-    fake.errors.clear()
+    fake.fail("")
     executable.run(inputs_of(program, 2))
     executable.close()
 
 
 def test_a_failed_launch_names_the_kernel_and_its_source(session, fake):
     program, executable = loaded(session, fake, dense_chain)
-    fake.errors["launch"] = ILLEGAL_ADDRESS
+    fake.fail("cuLaunchKernel=ILLEGAL_ADDRESS")
     with pytest.raises(PlatformError, match=r"'bnncc_dense_chain_layout1' \(dense_chain.bnn:2:3\).*illegal"):
         executable.run(inputs_of(program, 2))
-    fake.errors.clear()
+    fake.fail("")
     executable.close()
 
 
@@ -207,25 +206,24 @@ def test_devices_are_listed(session, fake):
 
 
 def test_no_device(fake):
-    fake.set("fake_device_count", 0)
+    fake.show("")
     with pytest.raises(PlatformError, match=r"no CUDA-capable device.*nvidia-smi"):
         list_devices()
-    fake.set("fake_device_count", 1)
+    fake.show("sm_80")
 
 
 def test_a_device_the_code_is_not_for(session, fake):
-    fake.set("fake_capability", 75)
+    fake.show("sm_75")
     with CudaSession() as older, pytest.raises(PlatformError, match=r"7.5.*cubin sm_80.*--arch sm_75"):
         loaded(older, fake, dense_chain)
-    fake.set("fake_capability", 80)
+    fake.show("sm_80")
 
 
 @pytest.fixture
 def checked(fake, monkeypatch):
     """``gpu_check`` with the PTX of every cubin registered, and little to do."""
-    fake.errors.clear()
-    fake.set("fake_device_count", 1)
-    fake.set("fake_capability", 80)
+    fake.fail("")
+    fake.show("sm_80")
 
     def compile_both(compiler, source, arch, kind, **options):
         ptx, cubin = (compile_cuda(compiler, source, arch, made, **options) for made in ("ptx", "cubin"))
@@ -237,13 +235,13 @@ def checked(fake, monkeypatch):
     monkeypatch.setattr(parts, "NAMES", ("digits",))
     monkeypatch.setattr(parts, "TIMED_BATCHES", (1,))
     yield gpu_check.main
-    fake.errors.clear()
+    fake.fail("")
 
 
 def test_gpu_check_compares_times_and_writes(checked, tmp_path):
     assert checked(["--parts", "small,networks,timing", "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "gpu_check.json").read_text())
-    assert report["environment"]["device"] == "fake device"
+    assert report["environment"]["device"] == "fake A100 (emulated)"
     assert {row["result"] for row in report["parts"]["small"]} == {"ok"}
     assert {row["launch"] for row in report["parts"]["timing"]} >= {"all"}
     assert "Everything that was compared is equal" in (tmp_path / "gpu_check.md").read_text()
@@ -264,7 +262,7 @@ def test_gpu_check_runs_the_kernels_of_the_executor(checked, monkeypatch, tmp_pa
 
 
 def test_gpu_check_says_what_is_wrong(checked, fake, tmp_path):
-    fake.errors["launch"] = ILLEGAL_ADDRESS
+    fake.fail("cuLaunchKernel=ILLEGAL_ADDRESS")
     assert checked(["--parts", "small", "--out", str(tmp_path)]) == 3
     assert "illegal memory access" in (tmp_path / "gpu_check.md").read_text()
 
@@ -278,7 +276,7 @@ def test_gpu_check_sees_a_wrong_result(checked, monkeypatch, tmp_path):
 
 
 def test_gpu_check_without_a_device(checked, fake, capsys):
-    fake.set("fake_device_count", 0)
+    fake.show("")
     assert checked(["--no-files"]) == 4
     assert "no CUDA-capable device" in capsys.readouterr().err
-    fake.set("fake_device_count", 1)
+    fake.show("sm_80")

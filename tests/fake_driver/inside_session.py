@@ -9,7 +9,7 @@ import bnncc
 from bnncc.diagnostics import PlatformError
 from bnncc.runtime import backends
 from bnncc.runtime.session import Session
-from tests.fake_driver.driver import FakeDriver
+from tests.fake_driver.driver import attached
 
 SOURCE = """\
 network one {
@@ -24,7 +24,7 @@ IMAGES = np.random.default_rng(5).integers(0, 256, (11, 3, 6, 6), np.uint8)
 
 @pytest.fixture(scope="module")
 def fake():
-    return FakeDriver()
+    return attached()
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +39,19 @@ def package(tmp_path_factory, fake):
 @pytest.mark.parametrize("capability", [80, 87])
 @pytest.mark.parametrize("backend", ["cuda", "auto"])
 def test_machine_code_or_ptx(fake, package, capability, backend):
-    fake.set("fake_capability", capability)
+    fake.show(f"sm_{capability}")
     expected = Session(package, "ref")(IMAGES)
     with Session(package, backend) as session:
         assert session.backend == "cuda"
         np.testing.assert_array_equal(session(IMAGES), expected)
         np.testing.assert_array_equal(session(IMAGES[3]), expected[3])
-    assert fake.contexts == 0
+    assert fake.alive("contexts") == 0
     assert not fake.faults
 
 
 def test_a_torch_tensor_comes_back_as_one(fake, package):
     torch = pytest.importorskip("torch")
-    fake.set("fake_capability", 80)
+    fake.show("sm_80")
     with Session(package, "cuda") as session:
         assert isinstance(session(torch.from_numpy(IMAGES)), torch.Tensor)
 
@@ -60,17 +60,17 @@ def test_binaries_inside_run_only_when_trusted(fake, package, monkeypatch):
     def missing():
         raise PlatformError("no CUDA compiler found")
 
-    fake.set("fake_capability", 80)
+    fake.show("sm_80")
     monkeypatch.setattr(backends, "find_cuda_compiler", missing)
     with pytest.raises(PlatformError, match="trust"):
         Session(package, "cuda")
-    assert fake.contexts == 0
+    assert fake.alive("contexts") == 0
     with Session(package, "cuda", trust=True) as session:
         np.testing.assert_array_equal(session(IMAGES), Session(package, "ref")(IMAGES))
 
 
 def test_a_device_too_old_is_named(fake, package):
-    fake.set("fake_capability", 61)
+    fake.show("sm_61")
     with pytest.raises(PlatformError, match=r"6\.1"):
         Session(package, "cuda")
-    assert fake.contexts == 0
+    assert fake.alive("contexts") == 0

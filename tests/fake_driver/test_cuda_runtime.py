@@ -13,9 +13,8 @@ import pytest
 from benchmarks.gpu_check.device import architecture_for
 from bnncc.diagnostics import PlatformError
 from bnncc.runtime.cuda import choose_image
-from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import DeviceImage
-from bnncc.toolchain.host_compiler import find_cxx_compiler
+from tests.fake_driver import build
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -23,10 +22,7 @@ ROOT = HERE.parents[1]
 
 @pytest.fixture(scope="module")
 def driver_folder():
-    sources = [(path.name, path.read_text()) for path in (HERE / "libcuda.cpp", HERE / "unsupported.inc")]
-    flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-Wl,-soname,libcuda.so.1")
-    library = BuildCache.default().shared_library(find_cxx_compiler(), sources, flags, name="libcuda.so.1")
-    return library.parent
+    return build.driver_folder()
 
 
 def run_python(arguments, library_path="", **environment):
