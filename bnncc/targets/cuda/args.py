@@ -318,6 +318,52 @@ class KernelArgs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseArgs:
+    """One layer of a persistent kernel.
+
+    Args:
+        number: from 1 on.
+        title: for a comment.
+        tiles: how many there are, in C.
+        call: of the layer's device function, for tile ``i``.
+        has_barrier: whether all blocks wait before it.
+        has_shared: whether the device function works in shared memory.
+    """
+
+    number: int
+    title: str
+    tiles: str
+    call: str
+    has_barrier: bool
+    has_shared: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistentArgs:
+    """The kernel of a whole network.
+
+    Args:
+        name: of the kernel.
+        bounds: threads of a block, and blocks that a multiprocessor should hold.
+        members: declarations of what each layer needs of shared memory.
+        prefetches: calls that bring weights into the L2 cache.
+        phases: the layers in order.
+        is_bmma: whether it is left out where tensor cores multiply no single bits.
+    """
+
+    template: ClassVar[str] = "cuda/persistent.cu.j2"
+    comment: str
+    name: str
+    bounds: str
+    parameters: str
+    has_shared: bool
+    members: tuple[str, ...]
+    prefetches: tuple[str, ...]
+    phases: tuple[PhaseArgs, ...]
+    is_bmma: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelArgs:
     """The source file of a network."""
 

@@ -10,8 +10,9 @@ from typing import Final
 from bnncc.ir.kernel import KernelProgram, StoreSigns, XnorLayer
 from bnncc.targets.cuda import args, describe, launch
 from bnncc.targets.cuda.cost import Work, seconds
-from bnncc.targets.cuda.cut import CUTS, SHARED_BYTES, VECTOR_BYTES, Cut
+from bnncc.targets.cuda.cut import CUTS, SHARED_BYTES, VECTOR_BYTES, WIDE_CUTS, Cut
 from bnncc.targets.cuda.device import DEVICES
+from bnncc.targets.cuda.fuse import SMALL_BATCHES
 from bnncc.targets.cuda.layers import is_row_layer, tile_problem
 from bnncc.targets.cuda.plan import (
     IMAGES,
@@ -31,13 +32,34 @@ from bnncc.targets.cuda.store import group_count, store_args, store_parameters, 
 
 _REFERENCE: Final = DEVICES["sm_90a"]
 """The device whose rates decide the sizes: they are compiled in, the same for all."""
-_BATCHES: Final = (32, 512, 4096)
-"""Batches whose times count alike in the choice of sizes."""
 _TILES: Final = ((8, 16), (16, 8), (8, 8), (4, 8), (8, 4), (4, 4), (2, 8), (2, 2), (1, 1))
 
 
-def bmma_plan(program: KernelProgram, node: XnorLayer, name: str) -> KernelPlan | None:
-    """Return the kernel of a binary layer, None where shared memory is too small for it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What a kernel is cut for.
+
+    Args:
+        cuts: to choose from.
+        batches: sizes of batches whose times count alike.
+    """
+
+    cuts: tuple[Cut, ...]
+    batches: tuple[int, ...]
+
+
+THROUGHPUT: Final = Goal(cuts=CUTS, batches=(32, 512, 4096))
+LATENCY: Final = Goal(cuts=WIDE_CUTS, batches=SMALL_BATCHES)
+
+
+def bmma_plan(
+    program: KernelProgram, node: XnorLayer, name: str, goal: Goal | None = None
+) -> KernelPlan | None:
+    """Return the kernel of a binary layer, None where shared memory is too small for it.
+
+    Without a ``goal`` it is cut for large batches.
+    """
+    goal = goal or THROUGHPUT
     assert node.weight_ones is not None, "the storage form of the CUDA target has the ones of weights"
     number = "int4" if isinstance(node.store, StoreSigns) else "int"  # four numbers at a time
     parameters = (
@@ -47,8 +69,8 @@ def bmma_plan(program: KernelProgram, node: XnorLayer, name: str) -> KernelPlan 
         *store_parameters(program, node, number),
     )
     if is_row_layer(node):
-        return _dense(program, node, name, (*parameters, IMAGES))
-    return _conv(program, node, name, parameters)
+        return _dense(program, node, name, (*parameters, IMAGES), goal)
+    return _conv(program, node, name, parameters, goal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +85,10 @@ class _Sizes:
 
 
 def _dense(
-    program: KernelProgram, node: XnorLayer, name: str, parameters: tuple[Parameter, ...]
+    program: KernelProgram, node: XnorLayer, name: str, parameters: tuple[Parameter, ...], goal: Goal
 ) -> KernelPlan:
     form = packed_form(node.x.type)
-    sizes = _best(program, node, (_dense_sizes(node, form.vectors, cut) for cut in CUTS))
+    sizes = _best(program, node, goal, (_dense_sizes(node, form.vectors, cut) for cut in goal.cuts))
     assert sizes is not None, "rows and columns of every cut fit shared memory"
     cut = sizes.cut
     lines = _lines(cut, f"{cut.rows} images x {cut.columns} outputs")
@@ -104,11 +126,13 @@ def _dense_sizes(node: XnorLayer, vectors: int, cut: Cut) -> _Sizes | None:
 
 
 def _conv(
-    program: KernelProgram, node: XnorLayer, name: str, parameters: tuple[Parameter, ...]
+    program: KernelProgram, node: XnorLayer, name: str, parameters: tuple[Parameter, ...], goal: Goal
 ) -> KernelPlan | None:
     problem = tile_problem(node)
     tiles = dict.fromkeys(problem.tile(*size) for size in _TILES)
-    sizes = _best(program, node, (_conv_sizes(node, tile, cut) for tile in tiles for cut in CUTS))
+    fewest = min(cut.rows for cut in goal.cuts)
+    found = (_conv_sizes(node, tile, cut, fewest) for tile in tiles for cut in goal.cuts)
+    sizes = _best(program, node, goal, found)
     if sizes is None or sizes.tile is None:
         return None
     form = packed_form(node.x.type)
@@ -138,9 +162,12 @@ def _conv(
     )
 
 
-def _conv_sizes(node: XnorLayer, tile: launch.Tile, cut: Cut) -> _Sizes | None:
-    """Return ``cut`` over the sums of ``tile``; None where they do not fit one another or shared memory."""
-    if not cut.rows // 2 < tile.pixels <= cut.rows and not (tile.pixels <= cut.rows == _FEWEST_ROWS):
+def _conv_sizes(node: XnorLayer, tile: launch.Tile, cut: Cut, fewest: int) -> _Sizes | None:
+    """Return ``cut`` over the sums of ``tile``; None where they do not fit one another or shared memory.
+
+    ``fewest`` are the rows of the smallest cut.
+    """
+    if not cut.rows // 2 < tile.pixels <= cut.rows and not (tile.pixels <= cut.rows == fewest):
         return None
     planes, vectors = _planes(node), _planes(node) * node.window.taps
     cut = _staged(cut, vectors)
@@ -167,16 +194,15 @@ def _conv_sizes(node: XnorLayer, tile: launch.Tile, cut: Cut) -> _Sizes | None:
     )
 
 
-_FEWEST_ROWS: Final = min(cut.rows for cut in CUTS)
-
-
-def _best(program: KernelProgram, node: XnorLayer, found: Iterable[_Sizes | None]) -> _Sizes | None:
+def _best(
+    program: KernelProgram, node: XnorLayer, goal: Goal, found: Iterable[_Sizes | None]
+) -> _Sizes | None:
     """Return the sizes that the cost model likes best over all batches."""
     traffic = describe.traffic_of(program, node)
 
     def slowness(sizes: _Sizes) -> float:
         return math.prod(
-            seconds(sizes.work, sizes.geometry, traffic, _REFERENCE, images) for images in _BATCHES
+            seconds(sizes.work, sizes.geometry, traffic, _REFERENCE, images) for images in goal.batches
         )
 
     return min((sizes for sizes in found if sizes is not None), key=slowness, default=None)

@@ -94,4 +94,14 @@ CUTS: Final = (
     Cut(warps_m=2, warps_n=1, m_tiles=1, n_tiles=4),
     Cut(warps_m=1, warps_n=2, m_tiles=1, n_tiles=4),
 )
-"""What a kernel may choose from, from large to small."""
+"""What the kernel of a layer may choose from, from large to small."""
+
+WIDE_CUTS: Final = (
+    Cut(warps_m=4, warps_n=2, m_tiles=2, n_tiles=4),
+    Cut(warps_m=2, warps_n=4, m_tiles=2, n_tiles=4),
+    Cut(warps_m=8, warps_n=1, m_tiles=1, n_tiles=4),
+    Cut(warps_m=4, warps_n=2, m_tiles=1, n_tiles=4),
+    Cut(warps_m=2, warps_n=4, m_tiles=1, n_tiles=4),
+    Cut(warps_m=1, warps_n=8, m_tiles=1, n_tiles=4),
+)
+"""What a layer of a persistent kernel may choose from: eight warps, as all its layers have."""

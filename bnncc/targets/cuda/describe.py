@@ -10,7 +10,7 @@ from bnncc.ir import kernel
 from bnncc.ir.graph import Node, const_refs, operands
 from bnncc.ir.types import TensorType
 from bnncc.ir.window import Window
-from bnncc.targets.cuda.artifact import Traffic
+from bnncc.targets.cuda.artifact import PersistentLaunch, Traffic
 from bnncc.targets.cuda.launch import LaunchGeometry
 
 
@@ -32,6 +32,31 @@ def kernel_comment(
     return "\n".join(
         f"// {c_comment(line)}" for line in (title, f"  {work}", *(f"  {t}" for t in (*lines, shape, moved)))
     )
+
+
+def persistent_comment(graph: kernel.KernelGraph, launch: PersistentLaunch) -> str:
+    """Return the comment of the kernel of a whole network."""
+    inputs = " and ".join(_type(value.type) for value in graph.inputs)
+    outputs = " and ".join(_type(output.value.type) for output in graph.outputs)
+    traffic = launch.traffic
+    lines = (
+        f"{graph.name}: the whole network in one cooperative launch, for any number of resident blocks",
+        f"  {inputs} -> {len(launch.phases)} layers -> {outputs}",
+        f"  Every block takes tiles of every layer, one after the other; {launch.barriers} barriers of all blocks",
+        f"  {launch.threads} threads; {launch.shared_bytes} B of shared memory, as much as the largest layer needs",
+        f"  An image: {traffic.read_bytes_per_image} B read, {traffic.written_bytes_per_image} B written, "
+        f"through the L2 cache; {traffic.constant_bytes} B of constants",
+    )
+    return "\n".join(f"// {c_comment(line)}" for line in lines)
+
+
+def phase_title(node: kernel.KernelOp, tier: str, geometry: LaunchGeometry) -> str:
+    """Return the comment of one layer in the kernel of a whole network."""
+    how = f", {tier}" if tier else ""
+    types = f"{_operand_types(node)} -> {_type(node.result.type)}"
+    tiles = geometry.blocks_per_step * geometry.grid_y
+    count = f"{tiles} {'tile' if tiles == 1 else 'tiles'} for {_images(geometry.images_per_step)}"
+    return c_comment(f"{node.result.name}, {origin_text(node)}: {types}{how}, {count}")
 
 
 def origin_text(node: Node) -> str:

@@ -18,8 +18,8 @@ from bnncc.targets.cuda.select import BATCHES, GAIN
 class Fuse(StrEnum):
     """What a launch is.
 
-    ``AUTO``: one for the whole network where the cost model says so, else one a layer. ``LAYER``: one a layer.
-    ``PERSISTENT``: one for the whole network, whose blocks go from layer to layer together.
+    ``AUTO``: the whole network where the cost model says so, else a layer. ``LAYER``: a layer.
+    ``PERSISTENT``: the whole network, whose blocks go from layer to layer together.
     """
 
     AUTO = "auto"

@@ -11,7 +11,7 @@ from bnncc.ir.reference.program import run_program
 from bnncc.passes.pipeline import lower_network
 from bnncc.runtime.emulated import EmulatedExecutable
 from bnncc.targets.cuda import bmma
-from bnncc.targets.cuda.cut import CUTS, Cut
+from bnncc.targets.cuda.cut import CUTS, WIDE_CUTS, Cut
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import lower_for
@@ -74,11 +74,11 @@ def odd_layers() -> KernelProgram:
 
 @pytest.mark.parametrize(
     ("number", "cut"),
-    tuple(enumerate([*CUTS, Cut(warps_m=4, warps_n=1, m_tiles=1, n_tiles=16, step=2, stages=4)])),
+    tuple(enumerate([*CUTS, *WIDE_CUTS, Cut(warps_m=4, warps_n=1, m_tiles=1, n_tiles=16, step=2, stages=4)])),
     ids=lambda item: str(item) if isinstance(item, int) else f"{item.rows}x{item.columns}",
 )
 def test_every_cut(number, cut, monkeypatch):
-    monkeypatch.setattr(bmma, "CUTS", (cut,))
+    monkeypatch.setattr(bmma, "THROUGHPUT", bmma.Goal(cuts=(cut,), batches=(32,)))
     program = odd_layers()
     executable = load(program, ARCHS[number % len(ARCHS)])
     assert_equals_reference(executable.with_schedule(Schedule.random(3)), program, 9)
