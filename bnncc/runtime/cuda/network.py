@@ -58,6 +58,9 @@ class LoadedNetwork:
         self._blob = allocate(session.driver, len(blob), "the weights")
         if blob:
             session.driver.memcpy_htod(self._blob, np.frombuffer(blob, np.uint8))
+            # From pageable memory the last piece may still be on its way, and our streams do not wait for the
+            # default one.
+            self.context.synchronize()
         self.lanes: Final = Lanes(session, artifact, has_graphs=self.has_graphs)
         self.results: Final = BlockPool(self.context)
         # By name: every run asks.
