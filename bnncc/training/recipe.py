@@ -153,8 +153,8 @@ def modern(spec: TrainSpec, _data: str) -> TrainSpec:
     """
     return replace(
         spec,
-        optimizer=Adam(lr=1e-2),
-        schedule=CosineSchedule(to=1e-4, warmup=0.05),
+        optimizer=Adam(lr=3e-3),
+        schedule=CosineSchedule(to=1e-6, warmup=0.05),
         weight_init=WeightInit.UNIFORM,
         rate_scale=RateScale.GLOROT,
         weight_clip=1.0,
