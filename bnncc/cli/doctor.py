@@ -6,10 +6,11 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -17,6 +18,11 @@ from bnncc._version import __version__
 from bnncc.cli.options import Json
 from bnncc.cli.talk import emit, emit_json, out
 from bnncc.diagnostics import PlatformError
+
+if TYPE_CHECKING:
+    from bnncc.toolchain.cuda_driver import DriverDevice
+
+_GPU_USE: Final = "running on a GPU"
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +58,7 @@ def doctor(*, as_json: Json = False) -> None:
     findings = tuple(_findings())
     if as_json:
         rows = [{**_row(item), "state": item.state.name.lower()} for item in findings]
-        emit_json({"bnncc": __version__, "findings": rows})
+        emit_json({"bnncc": __version__, "findings": rows, "driver": _driver_row()})
     else:
         _show(findings)
     if any(item.state is State.MISSING for item in findings):
@@ -93,13 +99,21 @@ def _findings() -> Iterator[Finding]:
     )
     yield _tool("C compiler", _c_compiler, "running networks on the CPU", is_needed=True)
     yield _tool("C++ compiler", _cxx_compiler, "executing CUDA kernels on the CPU", is_needed=False)
-    yield _tool("CUDA compiler", _cuda_compiler, "PTX and cubins (.cu files need none)", is_needed=False)
+    yield _tool("nvcc", _nvcc, "PTX and cubins, where NVRTC is not there", is_needed=False)
+    yield _tool("NVRTC", _nvrtc, "PTX and cubins (.cu files need none)", is_needed=False)
+    yield _tool("nvdisasm", _nvdisasm, "machine code in reports", is_needed=False)
     yield _module("torch", "training", "pip install 'bnncc[train]'")
     yield _module(
         "sklearn", "the data set 'digits'", "pip install 'bnncc[train]'", distribution="scikit-learn"
     )
     yield _module("pycuda", "running on a GPU", "pip install 'bnncc[cuda]'")
-    yield _tool("GPU", _gpu, "running on a GPU", is_needed=False)
+    yield _module(
+        "cuda.bindings",
+        "graphs and cooperative launches on a GPU",
+        "pip install 'bnncc[cuda]'",
+        distribution="cuda-bindings",
+    )
+    yield from _driver_findings()
     yield _folder("data sets", _data_folder(), "training without downloads", "set BNNCC_DATA")
     yield _folder(
         "build cache",
@@ -131,26 +145,73 @@ def _cxx_compiler() -> str:
     return f"{found.version}, {' '.join(found.command)}"
 
 
-def _cuda_compiler() -> str:
-    from bnncc.toolchain.find_cuda import find_cuda_compiler
+def _nvcc() -> str:
+    from bnncc.toolchain.nvcc import find_nvcc
 
-    compiler = find_cuda_compiler()
-    return compiler.identity.split(":", 1)[0]
+    if (found := find_nvcc()) is None:
+        raise PlatformError("pip install nvidia-cuda-nvcc, or install the CUDA toolkit")
+    return f"{found.version}, {found.program}"
 
 
-def _gpu() -> str:
-    from bnncc.runtime.cuda import list_devices
+def _nvrtc() -> str:
+    from bnncc.toolchain.nvrtc import find_nvrtc
 
-    return "; ".join(
-        f"{device.name}, sm_{device.capability[0]}{device.capability[1]}, {device.memory_bytes >> 30} GiB"
-        for device in list_devices()
+    if (found := find_nvrtc()) is None:
+        raise PlatformError("pip install 'bnncc[nvrtc]'")
+    return f"{found.version}, {found.path}"
+
+
+def _nvdisasm() -> str:
+    from bnncc.toolchain.sass import find_nvdisasm
+
+    return str(find_nvdisasm())
+
+
+def _driver_findings() -> Iterator[Finding]:
+    """Yield the driver and every device; the stand-in of the tests counts as no GPU."""
+    from bnncc.toolchain.cuda_driver import find_driver
+
+    try:
+        driver = find_driver()
+    except PlatformError as error:
+        yield Finding(what="GPU", state=State.OPTIONAL, found=str(error), needed_for=_GPU_USE)
+        return
+    if driver.is_emulated:
+        names = ", ".join(device.name for device in driver.devices)
+        found = f"none: the libcuda.so.1 that is loaded has no GPU behind it, its devices are emulated ({names})"
+        yield Finding(what="GPU", state=State.OPTIONAL, found=found, needed_for=_GPU_USE)
+        return
+    yield Finding(
+        what="NVIDIA driver", state=State.GOOD, found=f"up to CUDA {driver.release}", needed_for=_GPU_USE
     )
+    for index, device in enumerate(driver.devices):
+        yield Finding(what=f"GPU {index}", state=State.GOOD, found=_device_text(device), needed_for=_GPU_USE)
+
+
+def _device_text(device: DriverDevice) -> str:
+    major, minor = device.capability
+    gib = device.memory_bytes / 2**30
+    return f"{device.name}, sm_{major}{minor}, {device.multiprocessors} multiprocessors, {gib:.1f} GiB"
+
+
+def _driver_row() -> dict[str, object] | None:
+    """Return the driver and its devices as JSON has them; None where there is none."""
+    from bnncc.toolchain.cuda_driver import find_driver
+
+    try:
+        return asdict(find_driver())
+    except PlatformError:
+        return None
 
 
 def _module(name: str, needed_for: str, how: str, distribution: str | None = None) -> Finding:
     from importlib.metadata import PackageNotFoundError, version
 
-    if find_spec(name) is None:
+    try:
+        is_there = find_spec(name) is not None
+    except ModuleNotFoundError:  # not even the package it would lie in
+        is_there = False
+    if not is_there:
         return Finding(what=name, state=State.OPTIONAL, found=how, needed_for=needed_for)
     try:
         found = version(distribution or name)

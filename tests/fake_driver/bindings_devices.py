@@ -43,7 +43,7 @@ def test_attributes_are_those_of_the_descriptions():
     assert [value("COMPUTE_CAPABILITY_MAJOR", device) for device in (0, 1)] == [8, 9]
     assert value("COOPERATIVE_LAUNCH", 0) == value("UNIFIED_ADDRESSING", 0) == 1
     assert code(d.cuDeviceGet(2)) == 101
-    assert ok(d.cuDeviceGetByPCIBusId(ok(d.cuDeviceGetPCIBusId(32, 1)))) == 1
+    assert int(ok(d.cuDeviceGetByPCIBusId(ok(d.cuDeviceGetPCIBusId(32, 1))))) == 1
 
 
 def test_contexts_are_a_stack_of_each_thread(contexts):

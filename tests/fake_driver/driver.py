@@ -8,6 +8,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -97,6 +98,8 @@ class FakeDriver:
         self.functions: dict[int, tuple[int, emulator.KernelSignature]] = {}
         self.variables: dict[int, dict[str, int]] = {}
         self.ptx_of: dict[str, bytes] = {}
+        # Linux ends the emulator's child processes with the thread that started them: this one stays.
+        self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fake-libcuda")
         # The C++ side keeps the pointers only.
         self._kept = _Callbacks(
             *(kind(self._counted(name, getattr(self, f"_{name}"))) for name, kind in _TYPES.items()),
@@ -253,13 +256,16 @@ class FakeDriver:
 
     def _variable(self, module: int, name: bytes, size_bytes: Any) -> int:
         try:
-            size_bytes[0] = len(self.images[module].module.read_variable(name.decode()))
+            size_bytes[0] = len(self._variable_content(module, name.decode()))
         except InternalError:  # there is none of that name
             return NOT_FOUND
         return SUCCESS
 
+    def _variable_content(self, module: int, name: str) -> bytes:
+        return self._runner.submit(self.images[module].module.read_variable, name).result()
+
     def _bind(self, module: int, name: bytes, address: int) -> int:
-        content = self.images[module].module.read_variable(name.decode())
+        content = self._variable_content(module, name.decode())
         self._view(address, len(content))[:] = np.frombuffer(content, np.uint8)
         self._note_written(address, len(content))
         self.variables[module][name.decode()] = address
@@ -283,22 +289,26 @@ class FakeDriver:
             name: self.buffers[address][1].size_bytes for name, address in self.variables[module].items()
         }
         for name, address in self.variables[module].items():
-            emulated.write_variable(name, self._view(address, sizes[name]).tobytes())
+            content_now = self._view(address, sizes[name]).tobytes()
+            self._runner.submit(emulated.write_variable, name, content_now).result()
         try:
-            emulated.launch(
+            self._runner.submit(
+                emulated.launch,
                 kernel.name,
                 request.grid[:],
                 request.block[:],
                 [content[p.offset : p.offset + p.size_bytes] for p in kernel.parameters],
                 shared_bytes=request.shared_bytes,
                 options=options,
-            )
+            ).result()
         except emulator.EmulatorFault as fault:
             self.faults.append(fault)
             print(f"fake libcuda: {fault}", file=sys.stderr)
             return _error_of(fault)
         for name, address in self.variables[module].items():
-            self._view(address, sizes[name])[:] = np.frombuffer(emulated.read_variable(name), np.uint8)
+            self._view(address, sizes[name])[:] = np.frombuffer(
+                self._variable_content(module, name), np.uint8
+            )
         return SUCCESS
 
     def _out_of_reach(self, devices: int) -> tuple[emulator.Region, ...]:

@@ -72,7 +72,7 @@ OPEN = "say_open()\n"
         ("cuModuleLoadData=INVALID_PTX", OPEN + "say(d.cuModuleLoadData(PTX))", "218"),
         # What kills the context comes when somebody waits, and stays.
         ("kernel@1=LAUNCH_TIMEOUT", OPEN + "say(launch(), d.cuCtxSynchronize(), d.cuMemAlloc(64))", "0 702 702"),
-        ("kernel@2=700", OPEN + "say(launch(), launch(), d.cuCtxSynchronize(), launch())", "0 0 700 700"),
+        ("kernel@2=700", OPEN + "say(launch(), launch(), d.cuCtxSynchronize(), d.cuMemAlloc(8))", "0 0 700 700"),
         (
             "cuCtxSynchronize=ECC_UNCORRECTABLE",
             OPEN + "say(d.cuCtxSynchronize(), d.cuMemAlloc(8), d.cuDevicePrimaryCtxReset(0)); "
@@ -151,3 +151,46 @@ def test_the_signatures_are_those_of_the_toolkit() -> None:
         [*find_cxx_compiler().command, *flags, *units], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+def doctor(**environment: str) -> dict:
+    done = run_python("-m", "bnncc", "doctor", "--json", **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_doctor_never_takes_the_fake_driver_for_a_gpu() -> None:
+    report = doctor(FAKE_CUDA_DEVICES="sm_80,sm_90a")
+    (gpu,) = [item for item in report["findings"] if "GPU" in item["what"]]
+    assert gpu["state"] == "optional"
+    assert "emulated (fake A100 (emulated), fake H200 (emulated))" in gpu["found"]
+    assert "NVIDIA driver" not in {item["what"] for item in report["findings"]}
+    assert report["driver"]["is_emulated"]
+    assert [device["capability"] for device in report["driver"]["devices"]] == [[8, 0], [9, 0]]
+
+
+def test_doctor_lists_driver_and_devices() -> None:
+    """The driver's answers as a true one gives them: without the mark, everything is said to be a GPU."""
+    code = "import bnncc.toolchain.cuda_driver as c; c._EMULATED_MARK = 'no such symbol'\n"
+    code += "from bnncc.cli.main import main; import sys; sys.argv = ['bnncc', 'doctor']; main()"
+    done = run_python("-c", code, FAKE_CUDA_DEVICES="sm_80,sm_90a")
+    lines = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("good")}
+    assert "up to CUDA 13.0" in lines["NVIDIA"]
+    assert "GPU 1" in done.stdout
+    assert "sm_90, 132 multiprocessors, 8.0 GiB" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "word"),
+    [
+        ({"FAKE_CUDA_DEVICES": ""}, "no CUDA-capable device is detected"),
+        ({"FAKE_CUDA_FAIL": "cuInit=SYSTEM_DRIVER_MISMATCH"}, "driver combination"),
+        ({"LD_LIBRARY_PATH": ""}, "Install the driver of your GPU"),
+    ],
+)
+def test_doctor_says_why_there_is_no_gpu(environment: dict[str, str], word: str) -> None:
+    report = doctor(**environment)
+    (gpu,) = [item for item in report["findings"] if item["what"] == "GPU"]
+    assert gpu["state"] == "optional"
+    assert word in gpu["found"]
+    assert report["driver"] is None
