@@ -24,7 +24,7 @@ from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.host_compiler import HostCompiler, HostCompilerError, find_c_compiler, run_compiler
 
 NATIVE: Final = "native"
-_FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
+_FLAGS: Final = ("-std=c11", "-O2", "-pthread", "-Wall", "-Wextra", "-Werror")
 _ERRORS: Final = {
     1: "a pointer is NULL",
     2: "weights or workspace are not aligned",
@@ -126,7 +126,7 @@ class NativeExecutable:
             compiler: that builds; None for the host's.
             cache: of built libraries; None for the user's.
             library: built before from this artifact: no compiler is needed then.
-            threads: that share a batch, at most; None for ``BNNCC_NUM_THREADS``, else one a physical core.
+            threads: that share the work, at most; None for ``BNNCC_NUM_THREADS``, else one a physical core.
 
         Raises:
             PlatformError: there is no compiler, the library does not load here, or ``threads`` is below 1.
@@ -142,13 +142,13 @@ class NativeExecutable:
             raise DataError(f"the weights have {len(blob)} bytes, the network needs {artifact.weights_bytes}")
         weights = _aligned(len(blob))
         weights[: len(blob)] = np.frombuffer(blob, np.uint8)
-        team = Team(threads=thread_count(threads))
+        team = Team(threads=thread_count(threads), library=loaded)
         return NativeExecutable(artifact=artifact, _library=loaded, _weights=weights, _team=team)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs by name; the inputs are read where they are.
 
-        Threads share a batch with enough work, whole images each; any number of them gives the same bits.
+        Threads share each layer with enough work, also that of one image; any number gives the same bits.
 
         Raises:
             DataError: an input is missing, or has the wrong type, shape or strides.
@@ -161,8 +161,8 @@ class NativeExecutable:
         }
         arrays = [inputs[port.name] for port in self.artifact.inputs]
         arrays += [outputs[port.name] for port in self.artifact.outputs]
-        parts = parts_of(images, self.artifact.work_per_image, self._team.threads)
-        self._team.run(lambda part: self._run_part(arrays, part), parts)
+        with self._team.borrowed(parts_of(images, self.artifact.work_per_image, self._team.threads)) as pool:
+            self._call(arrays, images, pool)
         return outputs
 
     def close(self) -> None:
@@ -170,15 +170,19 @@ class NativeExecutable:
         self._team.close()
         self._workspaces.clear()
 
-    def _run_part(self, arrays: list[Array], part: range) -> None:
-        """Run the images ``part`` of the inputs and outputs, in the order of the arguments."""
-        workspace = self._take_workspace(len(part))
+    def _call(self, arrays: list[Array], images: int, pool: int | None) -> None:
+        """Run inputs and outputs, in the order of the arguments, with the threads of ``pool``."""
+        parts = 1 if pool is None else self._team.threads
+        workspace = self._take_workspace(self.artifact.parallel_workspace_bytes(images, parts))
         try:
-            status = self._symbol("run")(
+            status = self._symbol("run_parallel")(
                 self._weights.ctypes.data,
-                *(array[part.start : part.stop].ctypes.data for array in arrays),
-                len(part),
+                *(array.ctypes.data for array in arrays),
+                images,
                 workspace.ctypes.data,
+                parts,
+                self._team.for_each,
+                pool,
             )
         finally:
             self._workspaces.append(workspace)
@@ -203,9 +207,8 @@ class NativeExecutable:
             )
         return counts.pop()
 
-    def _take_workspace(self, images: int) -> Bytes:
+    def _take_workspace(self, needed: int) -> Bytes:
         """Return memory for a run, used before or new; it goes back to ``_workspaces``."""
-        needed = self.artifact.workspace_bytes(images)
         try:
             workspace = self._workspaces.pop()
         except IndexError:
@@ -231,7 +234,7 @@ def _checked(array: Array, port: CPort) -> int:
 def _declare(library: ctypes.CDLL, artifact: CArtifact, path: Path) -> None:
     """Set the types of the functions, and check that the library is the artifact's."""
     try:
-        run = getattr(library, f"{artifact.prefix}_run")
+        run = getattr(library, f"{artifact.prefix}_run_parallel")
         version = getattr(library, f"{artifact.prefix}_abi_version")()
         sizes = [getattr(library, f"{artifact.prefix}_{name}_size") for name in ("weights", "workspace")]
     except AttributeError as error:
@@ -239,7 +242,8 @@ def _declare(library: ctypes.CDLL, artifact: CArtifact, path: Path) -> None:
     if version != ABI_VERSION:
         raise DataError(f"'{path}' has ABI version {version}; this bnncc calls version {ABI_VERSION}")
     pointers = [ctypes.c_void_p] * (len(artifact.inputs) + len(artifact.outputs))
-    run.argtypes = [ctypes.c_void_p, *pointers, ctypes.c_size_t, ctypes.c_void_p]
+    shared = [ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
+    run.argtypes = [ctypes.c_void_p, *pointers, ctypes.c_size_t, ctypes.c_void_p, *shared]
     run.restype = ctypes.c_int
     for function, arguments in zip(sizes, ([], [ctypes.c_size_t]), strict=True):
         function.argtypes, function.restype = arguments, ctypes.c_size_t

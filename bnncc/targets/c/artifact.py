@@ -10,7 +10,7 @@ from bnncc.ir.types import Elem
 from bnncc.targets.c.forms import CForm
 from bnncc.targets.target import SourceFile
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
 ALIGN_BYTES: Final = 64
 """Alignment of weights and workspace that the generated ``run`` demands."""
 
@@ -38,7 +38,7 @@ class CArtifact:
     """A network as C.
 
     Args:
-        files: ``model.c`` and ``model.h``.
+        files: ``model.c`` and ``model.h``, and ``bnncc_threads.c`` and ``.h`` for those who want them.
         prefix: of the public symbols: ``<prefix>_run`` and so on.
         flags: for the compiler, without warnings and output options.
         inputs, outputs: what ``run`` takes after ``weights``, in this order.
@@ -67,6 +67,10 @@ class CArtifact:
     def workspace_bytes(self, images: int) -> int:
         """Return the workspace that ``run`` needs for ``images``."""
         return self.scratch_bytes + min(images, self.chunk_images) * self.workspace_bytes_per_image
+
+    def parallel_workspace_bytes(self, images: int, parts: int) -> int:
+        """Return the workspace that ``run_parallel`` needs for ``images`` and ``parts``."""
+        return max(0, parts - 1) * self.scratch_bytes + self.workspace_bytes(images)
 
     def file(self, name: str) -> SourceFile:
         """Return the file of that name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from bnncc._version import __version__
 from bnncc.codegen.ctext import c_comment, c_identifier
@@ -13,16 +14,23 @@ from bnncc.targets.c.forms import CForm
 from bnncc.targets.c.geometry import packed_bytes
 from bnncc.targets.c.text import Function, element_type
 
+MOVED_WORK: Final = 256
+"""Binary multiply-adds in the time that one element of an element-wise operation takes, roughly."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What both files are made from."""
+    """What both files are made from.
+
+    ``work`` is that of each function for one image: binary multiply-adds, other work as the time it takes.
+    """
 
     program: KernelProgram
     prefix: str
     form: CForm
     flags: tuple[str, ...]
     functions: tuple[Function, ...]
+    work: tuple[int, ...]
     chunk_images: int
     scratch_bytes: int
 
@@ -71,6 +79,14 @@ def _arguments(prefix: str, values: tuple[tuple[str, Value], ...]) -> tuple[tupl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepArgs:
+    """One step of a call: a branch of the generated ``switch``."""
+
+    number: int
+    call: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The body of ``run``.
 
@@ -103,17 +119,27 @@ class Run:
             *(f"{port_type(value)} *{name}" for name, value in self.outputs),
         )
 
-    def setup(self) -> tuple[str, ...]:
-        """Return the statements before the loop over chunks."""
+    def unused(self) -> tuple[str, ...]:
+        """Return the variables of a step that no step of this network needs."""
         functions = self.unit.functions
+        is_used = {
+            "share": any(function.is_shared for function in functions),
+            "images": bool(self.copied_outputs()) or not all(function.is_shared for function in functions),
+        }
+        return tuple(name for name, used in is_used.items() if not used)
+
+    def setup(self) -> tuple[str, ...]:
+        """Return where the weights, the scratch memory of this part and the values of the chunk lie."""
+        scratch_bytes = self.unit.scratch_bytes
         lines = []
-        if any(function.has_blob for function in functions):
-            lines.append("const unsigned char *const blob = weights;")
-        if any(function.scratch_bytes for function in functions):
-            lines.append("unsigned char *const scratch = workspace;")
+        if any(function.has_blob for function in self.unit.functions):
+            lines.append("const unsigned char *const blob = call->weights;")
+        if scratch_bytes:
+            place = f"(unsigned char *)call->workspace + part * {scratch_bytes}"
+            lines.append(f"unsigned char *const scratch = {place};")
         if any(buffer.role is Role.WORKSPACE for buffer in self.unit.program.buffers):
-            start = f"(unsigned char *)workspace + {self.unit.scratch_bytes}"
-            lines.append(f"unsigned char *const memory = {start};")
+            place = f"(unsigned char *)call->workspace + call->parts * {scratch_bytes}"
+            lines.append(f"unsigned char *const memory = {place};")
         return tuple(lines)
 
     def values(self) -> tuple[str, ...]:
@@ -134,30 +160,61 @@ class Run:
         c_type, name, comment = element_type(value.type), self.variables[value.name], c_comment(value.name)
         if argument is not None:
             const = "const " if value in self.unit.program.graph.inputs else ""
-            place = f"{argument} + first * {_elements(value)}"
+            place = f"call->{argument} + call->first * {_elements(value)}"
             return f"{const}{c_type} *const {name} = {place}; /* {comment} */"
         place = f"memory + n * {buffer.offset_bytes_per_image}"
         if c_type != "unsigned char":
             place = f"({c_type} *)(void *)({place})"
         return f"{c_type} *const {name} = {place}; /* {comment} */"
 
-    def calls(self) -> tuple[str, ...]:
-        """Return one call a node, then a copy for each output that is an input or another output."""
+    def steps(self) -> tuple[StepArgs, ...]:
+        """Return one step a node, then a copy for each output that is an input or another output."""
         program = self.unit.program
-        lines = []
-        for node, function in zip(program.graph.nodes, self.unit.functions, strict=True):
-            arguments = ["blob"] if function.has_blob else []
-            arguments += [self.variables[value.name] for value in function.operands]
-            arguments += [self.variables[node.result.name], "n"]
-            arguments += ["scratch"] if function.scratch_bytes else []
-            lines.append(f"{function.symbol}({', '.join(arguments)});")
-        seen: set[str] = {value.name for value in program.graph.inputs}
+        calls = [
+            self._shared_call(node.result, function)
+            if function.is_shared
+            else self._call(node.result, function)
+            for node, function in zip(program.graph.nodes, self.unit.functions, strict=True)
+        ]
+        calls += [
+            f"memcpy({_moved('call->' + name, value, 'call->first + mine.first')}, "
+            f"{_moved(self.variables[value.name], value)}, "
+            f"images * {_elements(value)} * sizeof *call->{name})"
+            for name, value in self.copied_outputs()
+        ]
+        return tuple(StepArgs(number=number, call=call) for number, call in enumerate(calls))
+
+    def copied_outputs(self) -> tuple[tuple[str, Value], ...]:
+        """Return the outputs that are an input, or another output."""
+        seen = {value.name for value in self.unit.program.graph.inputs}
+        copied = []
         for name, value in self.outputs:
             if value.name in seen:
-                count, start = _elements(value), self.variables[value.name]
-                lines.append(f"memcpy({name} + first * {count}, {start}, n * {count} * sizeof *{name});")
+                copied.append((name, value))
             seen.add(value.name)
-        return tuple(lines)
+        return tuple(copied)
+
+    def _shared_call(self, result: Value, function: Function) -> str:
+        """Return a call on all images, of which each caller does its share."""
+        names = [self.variables[value.name] for value in (*function.operands, result)]
+        return _call_text(function, [*names, "n", "&share"])
+
+    def _call(self, result: Value, function: Function) -> str:
+        """Return a call on the images of this caller."""
+        places = [_moved(self.variables[value.name], value) for value in (*function.operands, result)]
+        return _call_text(function, [*places, "images"])
+
+
+def _call_text(function: Function, arguments: list[str]) -> str:
+    blob = ["blob"] if function.has_blob else []
+    scratch = ["scratch"] if function.scratch_bytes else []
+    return f"{function.symbol}({', '.join((*blob, *arguments, *scratch))})"
+
+
+def _moved(start: str, value: Value, images: str = "mine.first") -> str:
+    """Return the place of an image of ``value``, whose images start at ``start``."""
+    count = images if images.isidentifier() or "+" not in images else f"({images})"
+    return f"{start} + {count} * {_elements(value)}"
 
 
 def _elements(value: Value) -> int:

@@ -80,11 +80,20 @@ def taps_of(window: Window, pixel_words: int, strides: tuple[int, int], word_byt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelGroup:
-    """Panels ``first``, ``first + vectors`` ... below ``end``, computed ``vectors`` at a time."""
+    """Panels ``first``, ``first + vectors`` ... below ``end``, computed ``vectors`` at a time.
+
+    ``first_step`` counts the steps of the groups before this one.
+    """
 
     first: int
     end: int
     vectors: int
+    first_step: int = 0
+
+    @property
+    def end_step(self) -> int:
+        """Return the steps of this group and of those before it."""
+        return self.first_step + (self.end - self.first) // self.vectors
 
     @property
     def outputs(self) -> int:
@@ -101,7 +110,7 @@ def panel_groups(outputs: int) -> tuple[PanelGroup, ...]:
     boundary = (groups - small_groups) * large
     parts = (
         PanelGroup(first=0, end=boundary, vectors=large),
-        PanelGroup(first=boundary, end=panels, vectors=large - 1),
+        PanelGroup(first=boundary, end=panels, vectors=large - 1, first_step=groups - small_groups),
     )
     return tuple(part for part in parts if part.first < part.end)
 

@@ -8,9 +8,9 @@ from typing import ClassVar, assert_never
 from bnncc.codegen.render import render
 from bnncc.ir import kernel
 from bnncc.ir.types import Elem, Value
-from bnncc.targets.c.geometry import PanelGroup, Taps, ceil_div, panel_groups
+from bnncc.targets.c.geometry import PanelGroup, Taps, ceil_div, panel_groups, pixel_bytes
 from bnncc.targets.c.sources import Layer, PoolArgs, Source, source_of
-from bnncc.targets.c.text import Emission, Function, class_tables, origin, parameters
+from bnncc.targets.c.text import Emission, Function, class_tables, element_type, origin, parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,14 @@ class ValuesArgs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ZerosArgs:
+    """Where in a pixel the panels without outputs lie, that share a word with the last ones."""
+
+    at_bytes: int
+    count_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerArgs:
     """One binary or integer layer; strings are C expressions.
 
@@ -48,7 +56,9 @@ class LayerArgs:
         framed_rows: rows of the framed image that they need.
         window_count, window_columns: tiles of a band; pooled pixels where a tile is a pooling window.
         tiles_to: where the tiles store.
-        needs_zeros: whether panels without outputs share the last word of a pixel.
+        steps: how many groups of panels there are.
+        zeros: the panels without outputs, None where there are none.
+        image_type, result_type: C types of the elements of ``x`` and ``y``.
     """
 
     template: ClassVar[str] = "c/layer.c.j2"
@@ -60,6 +70,7 @@ class LayerArgs:
     weights: str
     taps: Taps
     groups: tuple[PanelGroup, ...]
+    steps: int
     source: Source
     windows: str
     conv_first: str
@@ -72,12 +83,14 @@ class LayerArgs:
     row_class: tuple[str, ...]
     column_class: tuple[str, ...]
     is_signs: bool
-    needs_zeros: bool
+    zeros: ZerosArgs | None
     signs: SignsArgs | None
     values: ValuesArgs | None
     pool: PoolArgs | None
     pool_flips: str
     pooled_row_bytes: int
+    image_type: str
+    result_type: str
     image_step: int
     image_elements: int
 
@@ -90,17 +103,23 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
     row_class, column_class = class_tables(border)
     conv_first, conv_rows = _conv_rows(source)
     after = node.store.flips_after_pool if isinstance(node.store, kernel.StoreSigns) else None
+    groups = panel_groups(node.outputs)
     args = LayerArgs(
         name=emission.symbol(node),
         origin=origin(node, f"{node.x.type} * {_weights_text(node)}"),
         shape=_shape_text(node, source),
         parameters=parameters(
-            (("x", node.x),), node.result, has_blob=True, has_scratch=source.scratch_bytes > 0
+            (("x", node.x),),
+            node.result,
+            has_blob=True,
+            is_shared=True,
+            has_scratch=source.scratch_bytes > 0,
         ),
         call=f"bnncc_{kind}_{store_name}",
         weights=emission.bytes_pointer(node.weight),
         taps=source.taps,
-        groups=panel_groups(node.outputs),
+        groups=groups,
+        steps=groups[-1].end_step,
         source=source,
         windows=_first_window(source),
         conv_first=conv_first,
@@ -115,12 +134,14 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
         row_class=row_class,
         column_class=column_class,
         is_signs=isinstance(node.store, kernel.StoreSigns),
-        needs_zeros=isinstance(node.store, kernel.StoreSigns) and ceil_div(node.outputs, 16) % 4 != 0,
+        zeros=_zeros(node),
         signs=_signs(node, emission, source),
         values=_values(node, emission, source),
         pool=source.pool,
         pool_flips=emission.bytes_pointer(after),
         pooled_row_bytes=source.result_columns * source.result_pixel_bytes,
+        image_type=element_type(node.x.type),
+        result_type=element_type(node.result.type),
         image_step=emission.program.buffer(node.x).bytes_per_image,
         image_elements=_elements(emission, node.result),
     )
@@ -130,8 +151,9 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
         operands=(node.x,),
         scratch_bytes=source.scratch_bytes,
         has_blob=True,
+        is_shared=True,
         headers=_headers(kind, source),
-        instances=tuple((kind, store_name, group.vectors) for group in args.groups),
+        instances=tuple((kind, store_name, group.vectors) for group in groups),
     )
 
 
@@ -182,14 +204,21 @@ def _shape_text(node: Layer, source: Source) -> str:
     return ", ".join(facts)
 
 
+def _zeros(node: Layer) -> ZerosArgs | None:
+    used_bytes = 2 * ceil_div(node.outputs, 16)
+    if not isinstance(node.store, kernel.StoreSigns) or used_bytes % 8 == 0:
+        return None
+    return ZerosArgs(at_bytes=used_bytes, count_bytes=pixel_bytes(node.outputs) - used_bytes)
+
+
 def _first_window(source: Source) -> str:
     if source.gather is not None:
         return f"scratch + {source.gather.scratch_at}"
     if source.frame is not None or source.is_widened:
         return "scratch"
     if source.is_dense:
-        return "(const unsigned char *)x"
-    return f"x + first * {source.windows_row_bytes}"
+        return f"(const unsigned char *)x + first * {source.windows_column_bytes}"
+    return f"image + first * {source.windows_row_bytes}"
 
 
 def _conv_rows(source: Source) -> tuple[str, str]:
@@ -208,8 +237,8 @@ def _tiles_to(node: Layer, source: Source) -> str:
     if source.pool is not None:
         return f"scratch + {source.pool.scratch_at}"
     if isinstance(node.store, kernel.StoreSigns):
-        return f"y + top * {source.result_columns * source.result_pixel_bytes}"
-    return f"(unsigned char *)(y + top * {source.result_columns})"
+        return f"result + top * {source.result_columns * source.result_pixel_bytes}"
+    return f"(unsigned char *)(result + top * {source.result_columns})"
 
 
 def _signs(node: Layer, emission: Emission, source: Source) -> SignsArgs | None:

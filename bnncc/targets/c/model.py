@@ -9,11 +9,15 @@ from bnncc._resources import resource_dir
 from bnncc.codegen.ctext import c_comment
 from bnncc.ir.types import Elem, Value
 from bnncc.targets.c.artifact import ABI_VERSION, ALIGN_BYTES
-from bnncc.targets.c.calls import Run, Unit, port_shape, port_type
+from bnncc.targets.c.calls import MOVED_WORK, Run, StepArgs, Unit, port_shape, port_type
 from bnncc.targets.c.text import Function
+from bnncc.targets.target import SourceFile
 
 HEADERS: Final = ("layers.h", "gather.h", "float.h", "signs.h")
 """The optional headers, in the order in which they are included; each form has its ``lanes_*.h`` before."""
+
+_LEAST_SHARED_WORK: Final = 1 << 22
+"""Binary multiply-adds of a step that are worth the microsecond of calling other threads."""
 
 _STORE_TYPES: Final = {"signs": "bnncc_signs", "pooled": "bnncc_signs", "values": "bnncc_values"}
 _KINDS: Final = {"xnor": "BNNCC_XNOR", "dot_u8": "BNNCC_DOT_U8", "dot_i8": "BNNCC_DOT_I8"}
@@ -46,7 +50,11 @@ class ModelArgs:
     cpu_features: tuple[str, ...]
     setup: tuple[str, ...]
     values: tuple[str, ...]
-    calls: tuple[str, ...]
+    unused: tuple[str, ...]
+    steps: tuple[StepArgs, ...]
+    step_count: int
+    work: tuple[str, ...]
+    least_shared_work: int
     weights_bytes: int
     scratch_bytes: int
     chunk_images: int
@@ -77,6 +85,7 @@ def model_args(unit: Unit) -> ModelArgs:
     """Return the arguments of the translation unit."""
     program = unit.program
     run = Run.of(unit)
+    steps = run.steps()
     return ModelArgs(
         title=unit.title,
         about=_about(unit, "model.c"),
@@ -89,7 +98,11 @@ def model_args(unit: Unit) -> ModelArgs:
         cpu_features=unit.form.cpu_features,
         setup=run.setup(),
         values=run.values(),
-        calls=run.calls(),
+        unused=run.unused(),
+        steps=steps,
+        step_count=len(steps),
+        work=_work_of_steps(unit, run),
+        least_shared_work=_LEAST_SHARED_WORK,
         weights_bytes=program.blob_bytes,
         scratch_bytes=unit.scratch_bytes,
         chunk_images=unit.chunk_images,
@@ -121,6 +134,13 @@ def header_args(unit: Unit) -> HeaderArgs:
         ports=tuple(described),
         arguments=run.arguments,
     )
+
+
+def thread_files() -> tuple[SourceFile, ...]:
+    """Return ``bnncc_threads.h`` and ``.c``: threads for those who want ours, the same for every network."""
+    folder = resource_dir("templates") / "include" / "c"
+    names = ("bnncc_threads.h", "bnncc_threads.c")
+    return tuple(SourceFile(name=name, text=(folder / name).read_text(encoding="utf-8")) for name in names)
 
 
 def _dimensions(value: Value) -> str:
@@ -155,9 +175,14 @@ def _runtime(unit: Unit) -> tuple[str, ...]:
     """Return the hand-written parts that this network uses, in order."""
     used = {header for function in unit.functions for header in function.headers}
     core = ("taps.h", f"lanes_{unit.form.value}.h")
-    parts = ("base.h", *core, *(header for header in HEADERS if header in used))
+    parts = ("base.h", "parts.h", *core, *(header for header in HEADERS if header in used))
     folder = resource_dir("templates") / "include" / "c"
     return tuple((folder / part).read_text(encoding="utf-8") for part in parts)
+
+
+def _work_of_steps(unit: Unit, run: Run) -> tuple[str, ...]:
+    copies = [MOVED_WORK * value.type.count for _, value in run.copied_outputs()]
+    return tuple(map(str, (*unit.work, *copies))) or ("0",)
 
 
 def _instances(functions: tuple[Function, ...]) -> tuple[InstanceArgs, ...]:

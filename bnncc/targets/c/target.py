@@ -14,12 +14,12 @@ from bnncc.ir.bit import BitGraph
 from bnncc.ir.kernel import KernelGraph, KernelOp, KernelProgram, Packing, StorageForm
 from bnncc.targets.c import element_wise, packed_steps
 from bnncc.targets.c.artifact import CArtifact, CKernel
-from bnncc.targets.c.calls import Unit, inputs_of, outputs_of, port_of
+from bnncc.targets.c.calls import MOVED_WORK, Unit, inputs_of, outputs_of, port_of
 from bnncc.targets.c.float_layers import emit_float_layer
 from bnncc.targets.c.forms import MACHINES, CForm, CMachine
 from bnncc.targets.c.geometry import align
 from bnncc.targets.c.layers import emit_layer
-from bnncc.targets.c.model import header_args, model_args
+from bnncc.targets.c.model import header_args, model_args, thread_files
 from bnncc.targets.c.text import Emission, Function, function_names
 from bnncc.targets.target import SourceFile
 
@@ -70,13 +70,14 @@ class CTarget:
         return {}
 
     def emit(self, program: KernelProgram) -> CArtifact:
-        """Return ``model.c`` and ``model.h``, and what is needed to build and call them."""
+        """Return ``model.c``, ``model.h`` and optional threads, and what is needed to build and call them."""
         prefix = f"bnncc_{c_identifier(program.graph.name)}"
         unit = self._unit(program, prefix)
         return CArtifact(
             files=(
                 SourceFile(name="model.c", text=render(model_args(unit))),
                 SourceFile(name="model.h", text=render(header_args(unit))),
+                *thread_files(),
             ),
             network=program.graph.name,
             prefix=prefix,
@@ -88,7 +89,7 @@ class CTarget:
             chunk_images=unit.chunk_images,
             workspace_bytes_per_image=program.workspace_bytes_per_image,
             scratch_bytes=unit.scratch_bytes,
-            work_per_image=sum(map(_work, program.graph.nodes)),
+            work_per_image=sum(unit.work),
             kernels=tuple(
                 CKernel(value=node.result.name, symbol=function.symbol, span=node.span)
                 for node, function in zip(program.graph.nodes, unit.functions, strict=True)
@@ -110,15 +111,16 @@ class CTarget:
             form=self.form,
             flags=self.flags,
             functions=functions,
+            work=tuple(map(_work, program.graph.nodes)),
             chunk_images=chunk_images,
             scratch_bytes=align(max((function.scratch_bytes for function in functions), default=0)),
         )
 
 
 def _work(node: KernelOp) -> int:
-    """Return the multiply-adds of a layer for one image, in units of binary ones; 0 for other operations."""
+    """Return the work for one image, in binary multiply-adds; that of other operations by their time."""
     if not isinstance(node, kernel.XnorLayer | kernel.IntegerLayer | kernel.FloatLayer):
-        return 0
+        return MOVED_WORK * node.result.type.count
     weight = 1 if isinstance(node, kernel.XnorLayer) else 8 if isinstance(node, kernel.IntegerLayer) else 32
     rows, columns = node.window.output_size(*node.x.type.spatial)
     return weight * node.x.type.channels * node.window.taps * node.outputs * rows * columns

@@ -39,6 +39,7 @@ class Function:
         operands: the values it reads, in the order of its parameters.
         scratch_bytes: of scratch memory; 0 where it takes none.
         has_blob: whether it reads the weights.
+        is_shared: whether callers do it together, each a part of all images; else each takes whole images.
         headers: of ``templates/include/c`` that it uses.
         instances: layer functions that it calls: ``(kind, store, vectors)``.
     """
@@ -48,6 +49,7 @@ class Function:
     operands: tuple[Value, ...]
     scratch_bytes: int = 0
     has_blob: bool = False
+    is_shared: bool = False
     headers: tuple[str, ...] = ()
     instances: tuple[tuple[str, str, int], ...] = ()
 
@@ -113,13 +115,19 @@ def function_names(prefix: str, values: Iterable[Value]) -> dict[str, str]:
 
 
 def parameters(
-    operands: tuple[tuple[str, Value], ...], result: Value, *, has_blob: bool, has_scratch: bool
+    operands: tuple[tuple[str, Value], ...],
+    result: Value,
+    *,
+    has_blob: bool,
+    has_scratch: bool,
+    is_shared: bool = False,
 ) -> tuple[str, ...]:
-    """Return the parameter list of a node's function: blob, operands, ``y``, ``images``, scratch."""
+    """Return the parameter list of a node's function: blob, operands, ``y``, ``images``, share, scratch."""
     listed = [f"const {element_type(value.type)} *{name}" for name, value in operands]
     blob = ["const unsigned char *blob"] if has_blob else []
     scratch = ["unsigned char *scratch"] if has_scratch else []
-    return (*blob, *listed, f"{element_type(result.type)} *y", "size_t images", *scratch)
+    share = ["const bnncc_share *share"] if is_shared else []
+    return (*blob, *listed, f"{element_type(result.type)} *y", "size_t images", *share, *scratch)
 
 
 def origin(node: Node, what: str) -> str:

@@ -61,6 +61,11 @@ BNNCC_INLINE size_t bnncc_min(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+BNNCC_INLINE size_t bnncc_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Returns a - b, and 0 where that is negative. */
 BNNCC_INLINE size_t bnncc_less(size_t a, size_t b)
 {

@@ -60,6 +60,14 @@ static void write_file(const char *name, const void *from, size_t bytes)
     fclose(file);
 }
 
+/* The parts of a loop one after another, the last one first. */
+static void backwards(void *pool, size_t parts, bnncc_part *part, void *job)
+{
+    (void)pool;
+    while (parts-- > 0)
+        part(job, parts);
+}
+
 int main(void)
 {
     void *weights = read_file("weights", PREFIX(weights_size)());
@@ -75,6 +83,12 @@ int main(void)
         return 8;
     if (PREFIX(run)(weights, PORTS IMAGES, workspace) != BNNCC_OK)
         return 9;
+    free(workspace);
+    workspace = memory_for(PREFIX(workspace_size_parallel)(IMAGES, PARTS));
+    if (PREFIX(run_parallel)(weights, PORTS IMAGES, workspace, PARTS, NULL, NULL) != BNNCC_ERROR_NULL)
+        return 10;
+    if (PREFIX(run_parallel)(weights, PORTS IMAGES, workspace, PARTS, backwards, NULL) != BNNCC_OK)
+        return 11;
     STORE
     return 0;
 }
@@ -86,8 +100,8 @@ def write_model(artifact: CArtifact, folder: Path) -> None:
         (folder / item.name).write_text(item.text, encoding="utf-8")
 
 
-def main_text(artifact: CArtifact, images: int) -> str:
-    """Return a C program that reads inputs from files and writes outputs to files."""
+def main_text(artifact: CArtifact, images: int, parts: int) -> str:
+    """Return a C program that reads inputs from files and writes outputs to files, after a run in parts."""
     declare, store, names = [], [], []
     for kind, ports in (("in", artifact.inputs), ("out", artifact.outputs)):
         for index, port in enumerate(ports):
@@ -101,7 +115,8 @@ def main_text(artifact: CArtifact, images: int) -> str:
             store.append(f"free({name});")
     store += ["free(weights);", "free(workspace);"]
     text = re.sub(r"PREFIX\((\w+)\)", rf"{artifact.prefix}_\1", MAIN)
-    text = text.replace("IMAGES", str(images)).replace("PORTS", "".join(f"{name}, " for name in names))
+    text = text.replace("IMAGES", str(images)).replace("PARTS", str(parts))
+    text = text.replace("PORTS", "".join(f"{name}, " for name in names))
     return text.replace("DECLARE", "\n    ".join(declare)).replace("STORE", "\n    ".join(store))
 
 
@@ -117,7 +132,7 @@ def run_in_c(
     artifact = CTarget(form=form).emit(program)
     images = len(next(iter(inputs.values())))
     write_model(artifact, folder)
-    (folder / "main.c").write_text(main_text(artifact, images), encoding="utf-8")
+    (folder / "main.c").write_text(main_text(artifact, images, parts=1 + images), encoding="utf-8")
     (folder / "weights").write_bytes(program.blob())
     for index, port in enumerate(artifact.inputs):
         (folder / f"in{index}").write_bytes(np.ascontiguousarray(inputs[port.name]).tobytes())

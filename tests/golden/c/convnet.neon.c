@@ -18,7 +18,7 @@ BNNCC_DEFINE_LAYER(xnor, BNNCC_XNOR, values, bnncc_values, 1)
 /* n0: u8[3, 8, 8] * 64 x [3, 3, 3] -> sign[64, 8, 8] nhwc_words64
  * fan-in 27 pixels, tile 4 pixels x 64 outputs, 9 border classes */
 BNNCC_FUNCTION void convnet_n0(
-    const unsigned char *blob, const uint8_t *x, unsigned char *y, size_t images, unsigned char *scratch)
+    const unsigned char *blob, const uint8_t *x, unsigned char *y, size_t images, const bnncc_share *share, unsigned char *scratch)
 {
     static const bnncc_taps taps = {
         .rows = 1, .columns = 1, .words = 7,
@@ -40,13 +40,18 @@ BNNCC_FUNCTION void convnet_n0(
         .tap_row_bytes = 10, .tap_column_bytes = 1,
         .terms = 27, .window_bytes = 28, .step_bytes = 1,
     };
-    for (size_t n = 0; n < images; ++n, x += 192, y += 512)
-        for (size_t top = 0; top < 8; top += 8) { /* bands of rows that fit the cache */
-            const size_t rows = bnncc_min(8, 8 - top);
+    const bnncc_block block = bnncc_block_of(images * 8, 1, share);
+    const bnncc_range steps = block.columns;
+    for (size_t n = block.lines.first / 8; n * 8 < block.lines.end; ++n) {
+        const uint8_t *const image = x + n * 192;
+        unsigned char *const result = y + n * 512;
+        const size_t last = bnncc_min(8, block.lines.end - n * 8);
+        for (size_t top = bnncc_less(block.lines.first, n * 8), rows; top < last; top += rows) {
+            rows = bnncc_min(8, last - top); /* bands of rows that fit the cache */
             const size_t first = top, conv_rows = rows;
             for (size_t plane = 0; plane < 3; ++plane)
                 bnncc_copy_framed(
-                    scratch + plane * 100, (const unsigned char *)x + plane * 64,
+                    scratch + plane * 100, (const unsigned char *)image + plane * 64,
                     &frame, first * 1, (conv_rows - 1) * 1 + 3);
             for (size_t row = 0; row < conv_rows; ++row)
                 bnncc_gather_row(
@@ -57,8 +62,9 @@ BNNCC_FUNCTION void convnet_n0(
                 .row_bytes = 224, .column_bytes = 28,
                 .row_class = row_class + first, .column_class = column_class,
             };
-            unsigned char *const to = y + top * 64;
-            for (size_t panel = 0; panel < 4; panel += 4) {
+            unsigned char *const to = result + top * 64;
+            for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
+                const size_t panel = 0 + (step - 0) * 4;
                 const bnncc_signs store = {
                     .limits = (const int32_t *)(blob + 1792) + 16 * panel, .outputs_per_class = 64,
                     .flips = NULL, .flips_after = NULL,
@@ -67,12 +73,13 @@ BNNCC_FUNCTION void convnet_n0(
                 bnncc_dot_u8_signs_4(&windows, &taps, blob + 0 + panel * 448, &store);
             }
         }
+    }
 }
 
 /* n1: sign[64, 8, 8] nhwc_words64 * 100 x [64, 3, 3] -> sign[100, 4, 4] nhwc_words64
  * fan-in 576 bits, tile 2x2 pixels x 64 outputs, 9 border classes, max pooling 2x2 */
 BNNCC_FUNCTION void convnet_n1(
-    const unsigned char *blob, const unsigned char *x, unsigned char *y, size_t images, unsigned char *scratch)
+    const unsigned char *blob, const unsigned char *x, unsigned char *y, size_t images, const bnncc_share *share, unsigned char *scratch)
 {
     static const bnncc_taps taps = {
         .rows = 3, .columns = 1, .words = 6,
@@ -88,19 +95,24 @@ BNNCC_FUNCTION void convnet_n1(
         .height = 8, .row_bytes = 64, .top_rows = 1,
         .left_bytes = 8, .right_bytes = 8,
     };
-    for (size_t n = 0; n < images; ++n, x += 512, y += 256)
-        for (size_t top = 0; top < 4; top += 4) { /* bands of rows that fit the cache */
-            const size_t rows = bnncc_min(4, 4 - top);
+    const bnncc_block block = bnncc_block_of(images * 4, 2, share);
+    const bnncc_range steps = block.columns;
+    for (size_t n = block.lines.first / 4; n * 4 < block.lines.end; ++n) {
+        const unsigned char *const image = x + n * 512;
+        unsigned char *const result = y + n * 256;
+        const size_t last = bnncc_min(4, block.lines.end - n * 4);
+        for (size_t top = bnncc_less(block.lines.first, n * 4), rows; top < last; top += rows) {
+            rows = bnncc_min(4, last - top); /* bands of rows that fit the cache */
             const size_t first = 2 * top, conv_rows = 2 * rows;
-            bnncc_copy_framed(scratch, x, &frame, first * 1, (conv_rows - 1) * 1 + 3);
+            bnncc_copy_framed(scratch, image, &frame, first * 1, (conv_rows - 1) * 1 + 3);
             const bnncc_windows windows = {
                 .first = scratch, .count = rows * 4, .columns = 4,
                 .row_bytes = 80, .column_bytes = 8,
                 .row_class = row_class + first, .column_class = column_class,
             };
-            unsigned char *const to = y + top * 64;
-            memset(to, 0, windows.count * 16); /* the last word of a pixel has panels without outputs */
-            for (size_t panel = 0; panel < 4; panel += 4) {
+            unsigned char *const to = result + top * 64;
+            for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
+                const size_t panel = 0 + (step - 0) * 4;
                 const bnncc_signs store = {
                     .limits = (const int32_t *)(blob + 12160) + 16 * panel, .outputs_per_class = 128,
                     .flips = blob + 16768 + 2 * panel, .flips_after = blob + 16832 + 2 * panel,
@@ -108,7 +120,8 @@ BNNCC_FUNCTION void convnet_n1(
                 };
                 bnncc_xnor_pooled_4(&windows, &taps, blob + 4096 + panel * 1152, &store);
             }
-            for (size_t panel = 4; panel < 7; panel += 3) {
+            for (size_t step = bnncc_max(steps.first, 1); step < bnncc_min(steps.end, 2); ++step) {
+                const size_t panel = 4 + (step - 1) * 3;
                 const bnncc_signs store = {
                     .limits = (const int32_t *)(blob + 12160) + 16 * panel, .outputs_per_class = 128,
                     .flips = blob + 16768 + 2 * panel, .flips_after = blob + 16832 + 2 * panel,
@@ -116,24 +129,32 @@ BNNCC_FUNCTION void convnet_n1(
                 };
                 bnncc_xnor_pooled_3(&windows, &taps, blob + 4096 + panel * 1152, &store);
             }
+            if (steps.end == 2) /* the last word of a pixel has panels without outputs */
+                for (size_t pixel = 0; pixel < windows.count; ++pixel)
+                    memset(to + pixel * 16 + 14, 0, 2);
         }
+    }
 }
 
 /* n2: sign[100, 4, 4] nhwc_words64 * 10 x [100, 4, 4] -> f32[10]
  * fan-in 1600 bits, tile 4 images x 16 outputs */
 BNNCC_FUNCTION void convnet_n2(
-    const unsigned char *blob, const unsigned char *x, float *y, size_t images)
+    const unsigned char *blob, const unsigned char *x, float *y, size_t images, const bnncc_share *share)
 {
     static const bnncc_taps taps = {
         .rows = 1, .columns = 1, .words = 64,
         .row_bytes = 0, .column_bytes = 0, .panel_bytes = 4096,
     };
+    const bnncc_block block = bnncc_block_of(1, (images + 3) / 4, share); /* whole tiles of images */
+    const bnncc_range steps = block.lines;
+    const size_t first = 4 * block.columns.first, count = bnncc_min(images, 4 * block.columns.end) - first;
     const bnncc_windows windows = {
-        .first = (const unsigned char *)x,
-        .count = images, .columns = images, .column_bytes = 256,
+        .first = (const unsigned char *)x + first * 256,
+        .count = count, .columns = count, .column_bytes = 256,
     };
-    unsigned char *const to = (unsigned char *)y;
-    for (size_t panel = 0; panel < 1; panel += 1) {
+    unsigned char *const to = (unsigned char *)(y + first * 10);
+    for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
+        const size_t panel = 0 + (step - 0) * 1;
         const bnncc_values store = {
             .fan_in_bits = 1600, .multiply = 1, .table = NULL,
             .scale = (const float *)(blob + 20992) + 16 * panel, .shift = (const float *)(blob + 21056) + 16 * panel,
@@ -159,6 +180,94 @@ size_t bnncc_convnet_workspace_size(size_t images)
     return 2176 + bnncc_min(images, 64) * 768;
 }
 
+size_t bnncc_convnet_workspace_size_parallel(size_t images, size_t parts)
+{
+    return bnncc_less(parts, 1) * 2176 + bnncc_convnet_workspace_size(images);
+}
+
+/* A call of `run`, and the step of it that is being done. */
+typedef struct {
+    const void *weights;
+    const uint8_t *in_in0;
+    float *out_out0;
+    void *workspace;
+    size_t parts;        /* callers with scratch memory of their own */
+    size_t first, count; /* images of the chunk */
+    size_t step, sharing; /* of `parts`, those that do this step together */
+} bnncc_convnet_call;
+
+/* Does part `part` of a step. */
+static void bnncc_convnet_step(void *job, size_t part)
+{
+    const bnncc_convnet_call *const call = job;
+    const bnncc_share share = {part, call->sharing};
+    const size_t n = call->count;
+    const bnncc_range mine = bnncc_range_of(n, part, call->sharing);
+    const size_t images = mine.end - mine.first;
+    const unsigned char *const blob = call->weights;
+    unsigned char *const scratch = (unsigned char *)call->workspace + part * 2176;
+    unsigned char *const memory = (unsigned char *)call->workspace + call->parts * 2176;
+    const uint8_t *const v0 = call->in_in0 + call->first * 192; /* in0 */
+    unsigned char *const v1 = memory + n * 0; /* n0 */
+    unsigned char *const v2 = memory + n * 512; /* n1 */
+    float *const v3 = call->out_out0 + call->first * 10; /* n2 */
+    (void)images;
+
+    switch (call->step) {
+    case 0:
+        convnet_n0(blob, v0, v1, n, &share, scratch);
+        break;
+    case 1:
+        convnet_n1(blob, v1, v2, n, &share, scratch);
+        break;
+    case 2:
+        convnet_n2(blob, v2, v3, n, &share);
+        break;
+    }
+}
+
+int bnncc_convnet_run_parallel(
+    const void *weights,
+    const uint8_t *in_in0,
+    float *out_out0,
+    size_t images,
+    void *workspace,
+    size_t parts,
+    bnncc_for_each *for_each,
+    void *pool)
+{
+    /* Of each step, for one image: binary multiply-adds, other work as the time it takes. */
+    static const uint64_t work[] = {
+        884736,
+        3686400,
+        16000,
+    };
+    if (weights == NULL || workspace == NULL || in_in0 == NULL || out_out0 == NULL)
+        return BNNCC_ERROR_NULL;
+    if (parts > 1 && for_each == NULL)
+        return BNNCC_ERROR_NULL;
+    if ((uintptr_t)weights % 64 != 0 || (uintptr_t)workspace % 64 != 0)
+        return BNNCC_ERROR_ALIGNMENT;
+    bnncc_convnet_call call = {
+        .weights = weights,
+        .in_in0 = in_in0,
+        .out_out0 = out_out0,
+        .workspace = workspace, .parts = bnncc_max(1, parts),
+    };
+    /* A chunk of images goes through the whole network: weights are read once a chunk, values stay in the cache. */
+    for (; call.first < images; call.first += call.count) {
+        call.count = bnncc_min(64, images - call.first);
+        for (call.step = 0; call.step < 3; ++call.step) {
+            call.sharing = call.count * work[call.step] < 4194304 ? 1 : call.parts;
+            if (call.sharing == 1)
+                bnncc_convnet_step(&call, 0);
+            else
+                for_each(pool, call.sharing, bnncc_convnet_step, &call);
+        }
+    }
+    return BNNCC_OK;
+}
+
 int bnncc_convnet_run(
     const void *weights,
     const uint8_t *in_in0,
@@ -166,24 +275,5 @@ int bnncc_convnet_run(
     size_t images,
     void *workspace)
 {
-    if (weights == NULL || workspace == NULL || in_in0 == NULL || out_out0 == NULL)
-        return BNNCC_ERROR_NULL;
-    if ((uintptr_t)weights % 64 != 0 || (uintptr_t)workspace % 64 != 0)
-        return BNNCC_ERROR_ALIGNMENT;
-    const unsigned char *const blob = weights;
-    unsigned char *const scratch = workspace;
-    unsigned char *const memory = (unsigned char *)workspace + 2176;
-    /* A chunk of images goes through the whole network: weights are read once a chunk, values stay in the cache. */
-    for (size_t first = 0; first < images; first += 64) {
-        const size_t n = bnncc_min(64, images - first);
-        const uint8_t *const v0 = in_in0 + first * 192; /* in0 */
-        unsigned char *const v1 = memory + n * 0; /* n0 */
-        unsigned char *const v2 = memory + n * 512; /* n1 */
-        float *const v3 = out_out0 + first * 10; /* n2 */
-
-        convnet_n0(blob, v0, v1, n, scratch);
-        convnet_n1(blob, v1, v2, n, scratch);
-        convnet_n2(blob, v2, v3, n);
-    }
-    return BNNCC_OK;
+    return bnncc_convnet_run_parallel(weights, in_in0, out_out0, images, workspace, 1, NULL, NULL);
 }

@@ -17,20 +17,24 @@ BNNCC_DEFINE_LAYER(xnor, BNNCC_XNOR, values, bnncc_values, 1)
 /* n0: i8[30] * 65 x [30, 1, 1] -> sign[65] nhwc_words64
  * fan-in 30 pixels, tile 4 images x 48 outputs */
 BNNCC_FUNCTION void mlp_n0(
-    const unsigned char *blob, const int8_t *x, unsigned char *y, size_t images, unsigned char *scratch)
+    const unsigned char *blob, const int8_t *x, unsigned char *y, size_t images, const bnncc_share *share, unsigned char *scratch)
 {
     static const bnncc_taps taps = {
         .rows = 1, .columns = 1, .words = 8,
         .row_bytes = 0, .column_bytes = 0, .panel_bytes = 512,
     };
-    bnncc_widen_rows(scratch, (const unsigned char *)x, images, 30, 32);
+    const bnncc_block block = bnncc_block_of(2, (images + 3) / 4, share); /* whole tiles of images */
+    const bnncc_range steps = block.lines;
+    const size_t first = 4 * block.columns.first, count = bnncc_min(images, 4 * block.columns.end) - first;
+    bnncc_widen_rows(
+        scratch, (const unsigned char *)x + first * 30, count, 30, 32);
     const bnncc_windows windows = {
         .first = scratch,
-        .count = images, .columns = images, .column_bytes = 32,
+        .count = count, .columns = count, .column_bytes = 32,
     };
-    unsigned char *const to = (unsigned char *)y;
-    memset(to, 0, windows.count * 16); /* the last word of a pixel has panels without outputs */
-    for (size_t panel = 0; panel < 3; panel += 3) {
+    unsigned char *const to = (unsigned char *)(y + first * 16);
+    for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
+        const size_t panel = 0 + (step - 0) * 3;
         const bnncc_signs store = {
             .limits = (const int32_t *)(blob + 2560) + 16 * panel, .outputs_per_class = 96,
             .flips = NULL, .flips_after = NULL,
@@ -38,7 +42,8 @@ BNNCC_FUNCTION void mlp_n0(
         };
         bnncc_dot_i8_signs_3(&windows, &taps, blob + 0 + panel * 512, &store);
     }
-    for (size_t panel = 3; panel < 5; panel += 2) {
+    for (size_t step = bnncc_max(steps.first, 1); step < bnncc_min(steps.end, 2); ++step) {
+        const size_t panel = 3 + (step - 1) * 2;
         const bnncc_signs store = {
             .limits = (const int32_t *)(blob + 2560) + 16 * panel, .outputs_per_class = 96,
             .flips = NULL, .flips_after = NULL,
@@ -46,23 +51,30 @@ BNNCC_FUNCTION void mlp_n0(
         };
         bnncc_dot_i8_signs_2(&windows, &taps, blob + 0 + panel * 512, &store);
     }
+    if (steps.end == 2) /* the last word of a pixel has panels without outputs */
+        for (size_t pixel = 0; pixel < windows.count; ++pixel)
+            memset(to + pixel * 16 + 10, 0, 6);
 }
 
 /* n1: sign[65] nhwc_words64 * 10 x [65, 1, 1] -> f32[10]
  * fan-in 65 bits, tile 4 images x 16 outputs */
 BNNCC_FUNCTION void mlp_n1(
-    const unsigned char *blob, const unsigned char *x, float *y, size_t images)
+    const unsigned char *blob, const unsigned char *x, float *y, size_t images, const bnncc_share *share)
 {
     static const bnncc_taps taps = {
         .rows = 1, .columns = 1, .words = 3,
         .row_bytes = 0, .column_bytes = 0, .panel_bytes = 192,
     };
+    const bnncc_block block = bnncc_block_of(1, (images + 3) / 4, share); /* whole tiles of images */
+    const bnncc_range steps = block.lines;
+    const size_t first = 4 * block.columns.first, count = bnncc_min(images, 4 * block.columns.end) - first;
     const bnncc_windows windows = {
-        .first = (const unsigned char *)x,
-        .count = images, .columns = images, .column_bytes = 16,
+        .first = (const unsigned char *)x + first * 16,
+        .count = count, .columns = count, .column_bytes = 16,
     };
-    unsigned char *const to = (unsigned char *)y;
-    for (size_t panel = 0; panel < 1; panel += 1) {
+    unsigned char *const to = (unsigned char *)(y + first * 10);
+    for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
+        const size_t panel = 0 + (step - 0) * 1;
         const bnncc_values store = {
             .fan_in_bits = 65, .multiply = 1, .table = NULL,
             .scale = (const float *)(blob + 3136) + 16 * panel, .shift = (const float *)(blob + 3200) + 16 * panel,
@@ -88,6 +100,89 @@ size_t bnncc_mlp_workspace_size(size_t images)
     return 2048 + bnncc_min(images, 64) * 64;
 }
 
+size_t bnncc_mlp_workspace_size_parallel(size_t images, size_t parts)
+{
+    return bnncc_less(parts, 1) * 2048 + bnncc_mlp_workspace_size(images);
+}
+
+/* A call of `run`, and the step of it that is being done. */
+typedef struct {
+    const void *weights;
+    const int8_t *in_in0;
+    float *out_out0;
+    void *workspace;
+    size_t parts;        /* callers with scratch memory of their own */
+    size_t first, count; /* images of the chunk */
+    size_t step, sharing; /* of `parts`, those that do this step together */
+} bnncc_mlp_call;
+
+/* Does part `part` of a step. */
+static void bnncc_mlp_step(void *job, size_t part)
+{
+    const bnncc_mlp_call *const call = job;
+    const bnncc_share share = {part, call->sharing};
+    const size_t n = call->count;
+    const bnncc_range mine = bnncc_range_of(n, part, call->sharing);
+    const size_t images = mine.end - mine.first;
+    const unsigned char *const blob = call->weights;
+    unsigned char *const scratch = (unsigned char *)call->workspace + part * 2048;
+    unsigned char *const memory = (unsigned char *)call->workspace + call->parts * 2048;
+    const int8_t *const v0 = call->in_in0 + call->first * 30; /* in0 */
+    unsigned char *const v1 = memory + n * 0; /* n0 */
+    float *const v2 = call->out_out0 + call->first * 10; /* n1 */
+    (void)images;
+
+    switch (call->step) {
+    case 0:
+        mlp_n0(blob, v0, v1, n, &share, scratch);
+        break;
+    case 1:
+        mlp_n1(blob, v1, v2, n, &share);
+        break;
+    }
+}
+
+int bnncc_mlp_run_parallel(
+    const void *weights,
+    const int8_t *in_in0,
+    float *out_out0,
+    size_t images,
+    void *workspace,
+    size_t parts,
+    bnncc_for_each *for_each,
+    void *pool)
+{
+    /* Of each step, for one image: binary multiply-adds, other work as the time it takes. */
+    static const uint64_t work[] = {
+        15600,
+        650,
+    };
+    if (weights == NULL || workspace == NULL || in_in0 == NULL || out_out0 == NULL)
+        return BNNCC_ERROR_NULL;
+    if (parts > 1 && for_each == NULL)
+        return BNNCC_ERROR_NULL;
+    if ((uintptr_t)weights % 64 != 0 || (uintptr_t)workspace % 64 != 0)
+        return BNNCC_ERROR_ALIGNMENT;
+    bnncc_mlp_call call = {
+        .weights = weights,
+        .in_in0 = in_in0,
+        .out_out0 = out_out0,
+        .workspace = workspace, .parts = bnncc_max(1, parts),
+    };
+    /* A chunk of images goes through the whole network: weights are read once a chunk, values stay in the cache. */
+    for (; call.first < images; call.first += call.count) {
+        call.count = bnncc_min(64, images - call.first);
+        for (call.step = 0; call.step < 2; ++call.step) {
+            call.sharing = call.count * work[call.step] < 4194304 ? 1 : call.parts;
+            if (call.sharing == 1)
+                bnncc_mlp_step(&call, 0);
+            else
+                for_each(pool, call.sharing, bnncc_mlp_step, &call);
+        }
+    }
+    return BNNCC_OK;
+}
+
 int bnncc_mlp_run(
     const void *weights,
     const int8_t *in_in0,
@@ -95,22 +190,5 @@ int bnncc_mlp_run(
     size_t images,
     void *workspace)
 {
-    if (weights == NULL || workspace == NULL || in_in0 == NULL || out_out0 == NULL)
-        return BNNCC_ERROR_NULL;
-    if ((uintptr_t)weights % 64 != 0 || (uintptr_t)workspace % 64 != 0)
-        return BNNCC_ERROR_ALIGNMENT;
-    const unsigned char *const blob = weights;
-    unsigned char *const scratch = workspace;
-    unsigned char *const memory = (unsigned char *)workspace + 2048;
-    /* A chunk of images goes through the whole network: weights are read once a chunk, values stay in the cache. */
-    for (size_t first = 0; first < images; first += 64) {
-        const size_t n = bnncc_min(64, images - first);
-        const int8_t *const v0 = in_in0 + first * 30; /* in0 */
-        unsigned char *const v1 = memory + n * 0; /* n0 */
-        float *const v2 = out_out0 + first * 10; /* n1 */
-
-        mlp_n0(blob, v0, v1, n, scratch);
-        mlp_n1(blob, v1, v2, n);
-    }
-    return BNNCC_OK;
+    return bnncc_mlp_run_parallel(weights, in_in0, out_out0, images, workspace, 1, NULL, NULL);
 }

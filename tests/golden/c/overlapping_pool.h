@@ -14,13 +14,21 @@ extern "C" {
 #endif
 
 #ifndef BNNCC_ABI_VERSION
-#define BNNCC_ABI_VERSION 1
+#define BNNCC_ABI_VERSION 2
 
 /* What `run` returns. */
 #define BNNCC_OK 0
 #define BNNCC_ERROR_NULL 1      /* a pointer is NULL */
 #define BNNCC_ERROR_ALIGNMENT 2 /* weights or workspace are not aligned to 64 bytes */
 #define BNNCC_ERROR_CPU 3       /* this processor lacks instructions that the code was compiled for */
+
+/* A loop that calls part(job, i) once for each i below `parts`, at the same time on many threads or one after another, and
+ * returns when all have returned. `pool` is whatever it needs, passed on by `run_parallel`. With OpenMP its body is
+ *     #pragma omp parallel for schedule(static)
+ *     for (size_t i = 0; i < parts; ++i) part(job, i);
+ * and bnncc_threads.h has one for POSIX threads. */
+typedef void bnncc_part(void *job, size_t i);
+typedef void bnncc_for_each(void *pool, size_t parts, bnncc_part *part, void *job);
 #endif
 
 /* Bytes of weights that `run` reads, and of workspace that it needs for `images`; and a workspace as a static array. */
@@ -51,6 +59,19 @@ int bnncc_overlapping_pool_run(
     int32_t *out_out0,
     size_t images,
     void *workspace);
+
+/* The same, each layer shared among up to `parts` threads, also of a single image: results are the same for every number.
+ * The workspace has `workspace_size_parallel(images, parts)` bytes. Little work is done by the caller alone. */
+size_t bnncc_overlapping_pool_workspace_size_parallel(size_t images, size_t parts);
+int bnncc_overlapping_pool_run_parallel(
+    const void *weights,
+    const int8_t *in_in0,
+    int32_t *out_out0,
+    size_t images,
+    void *workspace,
+    size_t parts,
+    bnncc_for_each *for_each,
+    void *pool);
 
 #ifdef __cplusplus
 }

@@ -38,7 +38,7 @@ BNNCC_FUNCTION void overlapping_pool_n0(
 /* n1: sign[33, 9, 9] nhwc_words64 * 70 x [33, 3, 3] -> sign[70, 2, 2] nhwc_words64
  * fan-in 297 bits, tile 4 pixels x 48 outputs, max pooling 3x3 */
 BNNCC_FUNCTION void overlapping_pool_n1(
-    const unsigned char *blob, const unsigned char *x, unsigned char *y, size_t images, unsigned char *scratch)
+    const unsigned char *blob, const unsigned char *x, unsigned char *y, size_t images, const bnncc_share *share, unsigned char *scratch)
 {
     static const bnncc_taps taps = {
         .rows = 3, .columns = 1, .words = 6,
@@ -51,17 +51,22 @@ BNNCC_FUNCTION void overlapping_pool_n1(
         .dilation_rows = 1, .dilation_columns = 1,
         .top = 1, .left = 1, .columns = 2,
     };
-    for (size_t n = 0; n < images; ++n, x += 648, y += 64)
-        for (size_t top = 0; top < 2; top += 2) { /* bands of rows that fit the cache */
-            const size_t rows = bnncc_min(2, 2 - top);
+    const bnncc_block block = bnncc_block_of(images * 2, 1, share); /* pooling takes whole pixels */
+    const bnncc_range steps = {0, 2};
+    for (size_t n = block.lines.first / 2; n * 2 < block.lines.end; ++n) {
+        const unsigned char *const image = x + n * 648;
+        unsigned char *const result = y + n * 64;
+        const size_t last = bnncc_min(2, block.lines.end - n * 2);
+        for (size_t top = bnncc_less(block.lines.first, n * 2), rows; top < last; top += rows) {
+            rows = bnncc_min(2, last - top); /* bands of rows that fit the cache */
             const size_t first = bnncc_less(top * 2, 1), conv_rows = bnncc_less(bnncc_min(bnncc_less((top + rows - 1) * 2 + 3, 1), 4), first);
             const bnncc_windows windows = {
-                .first = x + first * 144, .count = conv_rows * 4, .columns = 4,
+                .first = image + first * 144, .count = conv_rows * 4, .columns = 4,
                 .row_bytes = 144, .column_bytes = 16,
             };
             unsigned char *const to = scratch + 0;
-            memset(to, 0, windows.count * 16); /* the last word of a pixel has panels without outputs */
-            for (size_t panel = 0; panel < 3; panel += 3) {
+            for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
+                const size_t panel = 0 + (step - 0) * 3;
                 const bnncc_signs store = {
                     .limits = (const int32_t *)(blob + 5760) + 16 * panel, .outputs_per_class = 96,
                     .flips = NULL, .flips_after = NULL,
@@ -69,7 +74,8 @@ BNNCC_FUNCTION void overlapping_pool_n1(
                 };
                 bnncc_xnor_signs_3(&windows, &taps, blob + 0 + panel * 1152, &store);
             }
-            for (size_t panel = 3; panel < 5; panel += 2) {
+            for (size_t step = bnncc_max(steps.first, 1); step < bnncc_min(steps.end, 2); ++step) {
+                const size_t panel = 3 + (step - 1) * 2;
                 const bnncc_signs store = {
                     .limits = (const int32_t *)(blob + 5760) + 16 * panel, .outputs_per_class = 96,
                     .flips = NULL, .flips_after = NULL,
@@ -77,29 +83,39 @@ BNNCC_FUNCTION void overlapping_pool_n1(
                 };
                 bnncc_xnor_signs_2(&windows, &taps, blob + 0 + panel * 1152, &store);
             }
-            bnncc_or_pool(y + top * 32, to, &pool, first, top, rows, NULL);
+            if (steps.end == 2) /* the last word of a pixel has panels without outputs */
+                for (size_t pixel = 0; pixel < windows.count; ++pixel)
+                    memset(to + pixel * 16 + 10, 0, 6);
+            bnncc_or_pool(result + top * 32, to, &pool, first, top, rows, NULL);
         }
+    }
 }
 
 /* n2: sign[70, 2, 2] nhwc_words64 * 5 x [70, 1, 1] -> i32[5, 2, 2]
  * fan-in 70 bits, tile 4 pixels x 16 outputs */
 BNNCC_FUNCTION void overlapping_pool_n2(
-    const unsigned char *blob, const unsigned char *x, int32_t *y, size_t images)
+    const unsigned char *blob, const unsigned char *x, int32_t *y, size_t images, const bnncc_share *share)
 {
     static const bnncc_taps taps = {
         .rows = 1, .columns = 1, .words = 3,
         .row_bytes = 0, .column_bytes = 0, .panel_bytes = 192,
     };
-    for (size_t n = 0; n < images; ++n, x += 64, y += 20)
-        for (size_t top = 0; top < 2; top += 2) { /* bands of rows that fit the cache */
-            const size_t rows = bnncc_min(2, 2 - top);
+    const bnncc_block block = bnncc_block_of(images * 2, 1, share);
+    const bnncc_range steps = block.columns;
+    for (size_t n = block.lines.first / 2; n * 2 < block.lines.end; ++n) {
+        const unsigned char *const image = x + n * 64;
+        int32_t *const result = y + n * 20;
+        const size_t last = bnncc_min(2, block.lines.end - n * 2);
+        for (size_t top = bnncc_less(block.lines.first, n * 2), rows; top < last; top += rows) {
+            rows = bnncc_min(2, last - top); /* bands of rows that fit the cache */
             const size_t first = top, conv_rows = rows;
             const bnncc_windows windows = {
-                .first = x + first * 32, .count = conv_rows * 2, .columns = 2,
+                .first = image + first * 32, .count = conv_rows * 2, .columns = 2,
                 .row_bytes = 32, .column_bytes = 16,
             };
-            unsigned char *const to = (unsigned char *)(y + top * 2);
-            for (size_t panel = 0; panel < 1; panel += 1) {
+            unsigned char *const to = (unsigned char *)(result + top * 2);
+            for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
+                const size_t panel = 0 + (step - 0) * 1;
                 const bnncc_values store = {
                     .fan_in_bits = 70, .multiply = -3, .table = (const int32_t *)(blob + 6336) + 16 * panel,
                     .scale = NULL, .shift = NULL,
@@ -109,6 +125,7 @@ BNNCC_FUNCTION void overlapping_pool_n2(
                 bnncc_xnor_values_1(&windows, &taps, blob + 6144 + panel * 192, &store);
             }
         }
+    }
 }
 
 int bnncc_overlapping_pool_abi_version(void)
@@ -126,6 +143,93 @@ size_t bnncc_overlapping_pool_workspace_size(size_t images)
     return 256 + bnncc_min(images, 64) * 768;
 }
 
+size_t bnncc_overlapping_pool_workspace_size_parallel(size_t images, size_t parts)
+{
+    return bnncc_less(parts, 1) * 256 + bnncc_overlapping_pool_workspace_size(images);
+}
+
+/* A call of `run`, and the step of it that is being done. */
+typedef struct {
+    const void *weights;
+    const int8_t *in_in0;
+    int32_t *out_out0;
+    void *workspace;
+    size_t parts;        /* callers with scratch memory of their own */
+    size_t first, count; /* images of the chunk */
+    size_t step, sharing; /* of `parts`, those that do this step together */
+} bnncc_overlapping_pool_call;
+
+/* Does part `part` of a step. */
+static void bnncc_overlapping_pool_step(void *job, size_t part)
+{
+    const bnncc_overlapping_pool_call *const call = job;
+    const bnncc_share share = {part, call->sharing};
+    const size_t n = call->count;
+    const bnncc_range mine = bnncc_range_of(n, part, call->sharing);
+    const size_t images = mine.end - mine.first;
+    const unsigned char *const blob = call->weights;
+    unsigned char *const scratch = (unsigned char *)call->workspace + part * 256;
+    unsigned char *const memory = (unsigned char *)call->workspace + call->parts * 256;
+    const int8_t *const v0 = call->in_in0 + call->first * 2673; /* in0 */
+    unsigned char *const v1 = memory + n * 0; /* n0 */
+    unsigned char *const v2 = memory + n * 704; /* n1 */
+    int32_t *const v3 = call->out_out0 + call->first * 20; /* n2 */
+
+    switch (call->step) {
+    case 0:
+        overlapping_pool_n0(v0 + mine.first * 2673, v1 + mine.first * 648, images);
+        break;
+    case 1:
+        overlapping_pool_n1(blob, v1, v2, n, &share, scratch);
+        break;
+    case 2:
+        overlapping_pool_n2(blob, v2, v3, n, &share);
+        break;
+    }
+}
+
+int bnncc_overlapping_pool_run_parallel(
+    const void *weights,
+    const int8_t *in_in0,
+    int32_t *out_out0,
+    size_t images,
+    void *workspace,
+    size_t parts,
+    bnncc_for_each *for_each,
+    void *pool)
+{
+    /* Of each step, for one image: binary multiply-adds, other work as the time it takes. */
+    static const uint64_t work[] = {
+        684288,
+        332640,
+        1400,
+    };
+    if (weights == NULL || workspace == NULL || in_in0 == NULL || out_out0 == NULL)
+        return BNNCC_ERROR_NULL;
+    if (parts > 1 && for_each == NULL)
+        return BNNCC_ERROR_NULL;
+    if ((uintptr_t)weights % 64 != 0 || (uintptr_t)workspace % 64 != 0)
+        return BNNCC_ERROR_ALIGNMENT;
+    bnncc_overlapping_pool_call call = {
+        .weights = weights,
+        .in_in0 = in_in0,
+        .out_out0 = out_out0,
+        .workspace = workspace, .parts = bnncc_max(1, parts),
+    };
+    /* A chunk of images goes through the whole network: weights are read once a chunk, values stay in the cache. */
+    for (; call.first < images; call.first += call.count) {
+        call.count = bnncc_min(64, images - call.first);
+        for (call.step = 0; call.step < 3; ++call.step) {
+            call.sharing = call.count * work[call.step] < 4194304 ? 1 : call.parts;
+            if (call.sharing == 1)
+                bnncc_overlapping_pool_step(&call, 0);
+            else
+                for_each(pool, call.sharing, bnncc_overlapping_pool_step, &call);
+        }
+    }
+    return BNNCC_OK;
+}
+
 int bnncc_overlapping_pool_run(
     const void *weights,
     const int8_t *in_in0,
@@ -133,24 +237,5 @@ int bnncc_overlapping_pool_run(
     size_t images,
     void *workspace)
 {
-    if (weights == NULL || workspace == NULL || in_in0 == NULL || out_out0 == NULL)
-        return BNNCC_ERROR_NULL;
-    if ((uintptr_t)weights % 64 != 0 || (uintptr_t)workspace % 64 != 0)
-        return BNNCC_ERROR_ALIGNMENT;
-    const unsigned char *const blob = weights;
-    unsigned char *const scratch = workspace;
-    unsigned char *const memory = (unsigned char *)workspace + 256;
-    /* A chunk of images goes through the whole network: weights are read once a chunk, values stay in the cache. */
-    for (size_t first = 0; first < images; first += 64) {
-        const size_t n = bnncc_min(64, images - first);
-        const int8_t *const v0 = in_in0 + first * 2673; /* in0 */
-        unsigned char *const v1 = memory + n * 0; /* n0 */
-        unsigned char *const v2 = memory + n * 704; /* n1 */
-        int32_t *const v3 = out_out0 + first * 20; /* n2 */
-
-        overlapping_pool_n0(v0, v1, n);
-        overlapping_pool_n1(blob, v1, v2, n, scratch);
-        overlapping_pool_n2(blob, v2, v3, n);
-    }
-    return BNNCC_OK;
+    return bnncc_overlapping_pool_run_parallel(weights, in_in0, out_out0, images, workspace, 1, NULL, NULL);
 }

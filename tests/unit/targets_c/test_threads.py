@@ -1,47 +1,40 @@
-"""A batch shared among threads: whole images, any number of threads, the same bits."""
+"""Work shared among threads: batches and single images, any number of threads, the same bits."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import threading
 
 import numpy as np
 import pytest
 
+import bnncc.runtime.threads
 from bnncc.diagnostics import PlatformError
 from bnncc.ir.reference import evaluate_bit
 from bnncc.ir.types import Elem
 from bnncc.runtime.native import NativeExecutable, build_library
-from bnncc.runtime.threads import Team, parts_of, physical_cores, thread_count
+from bnncc.runtime.threads import parts_of, physical_cores, thread_count, usable_cores
 from bnncc.targets.c.forms import CForm
+from bnncc.targets.c.model import thread_files
 from bnncc.targets.c.target import CTarget
 from bnncc.toolchain.build_cache import BuildCache
 from tests.networks import square
 from tests.unit.targets_c.builder import Bits, program_of, random_inputs
 
-ENOUGH = 1 << 30
-
-
-@pytest.mark.parametrize("images", [0, 1, 2, 3, 7, 8, 9, 17, 64, 100])
-@pytest.mark.parametrize("threads", [1, 2, 3, 8])
-def test_parts_cover_every_image_once(images, threads):
-    parts = parts_of(images, ENOUGH, threads)
-    assert [image for part in parts for image in part] == list(range(images))
-    assert len(parts) == max(1, min(threads, images))
-    if images >= 4 * threads:
-        assert all(part.start % 4 == 0 for part in parts)
-    assert images < 4 * threads or max(map(len, parts)) - min(map(len, parts)) < 8
-
 
 def test_little_work_stays_on_one_thread():
-    assert parts_of(100, 1000, 8) == (range(100),)
-    assert len(parts_of(16, 1 << 24, 8)) == 2
+    assert parts_of(100, 1000, 8) == 1
+    assert parts_of(0, 1 << 40, 8) == 1
+    assert parts_of(3, 1 << 24, 8) == 2
+    assert parts_of(1, 1 << 40, 8) == 8
 
 
 def test_numbers_of_threads():
     assert thread_count(3, {"BNNCC_NUM_THREADS": "5"}) == 3
     assert thread_count(None, {"BNNCC_NUM_THREADS": " 5 "}) == 5
-    assert thread_count(None, {}) == physical_cores()
+    assert thread_count(None, {}) == usable_cores()
     assert 1 <= physical_cores() <= (os.cpu_count() or 1)
     for wrong in ("0", "-1", "many", "1.5", "²"):
         with pytest.raises(PlatformError, match=r"BNNCC_NUM_THREADS is .*; give a number of threads"):
@@ -57,6 +50,14 @@ def test_logical_cores_of_one_core_count_once(tmp_path):
         (folder / "thread_siblings_list").write_text("0-99\n")
     assert physical_cores(tmp_path) == 1
     assert physical_cores(tmp_path / "nowhere") == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("quota", "granted"), [("100000 100000", 1), ("150000 100000", 2), ("max 100000", 99), ("", 99)]
+)
+def test_control_groups_limit_the_number(tmp_path, quota, granted):
+    (tmp_path / "cpu.max").write_text(quota)
+    assert usable_cores(tmp_path / "cpu.max") == min(granted, physical_cores())
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +79,12 @@ def network(tmp_path_factory):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 17, 40])
-def test_every_number_of_threads_gives_the_same_bits(network, threads):
+def test_every_number_of_threads_gives_the_same_bits(network, threads, monkeypatch):
+    monkeypatch.setattr(bnncc.runtime.threads, "_PART_WORK", 1)  # also one image is shared
     load, inputs, expected = network
     executable = load(threads)
-    assert len(parts_of(17, executable.artifact.work_per_image, threads)) > 1 or threads == 1
-    for count in (17, 8, 1, 0, 17):
+    assert parts_of(17, executable.artifact.work_per_image, threads) > 1 or threads == 1
+    for count in (17, 8, 3, 1, 0, 17):
         few = {name: array[:count] for name, array in inputs.items()}
         np.testing.assert_array_equal(executable.run(few)["out0"], expected[:count])
     executable.close()
@@ -123,15 +125,61 @@ def test_a_forked_process_has_its_own_threads(network):
     executable.close()
 
 
-def test_all_parts_end_before_a_failure_is_raised():
-    team, done = Team(threads=3), []
+POOL = """
+#include "bnncc_threads.h"
+#include <stdatomic.h>
+#include <stdio.h>
 
-    def work(part):
-        if part.start == 1:
-            raise PlatformError("no")
-        done.append(part.start)
+static atomic_uint seen[40];
 
-    with pytest.raises(PlatformError, match="no"):
-        team.run(work, (range(1), range(1, 2), range(2, 3)))
-    assert sorted(done) == [0, 2]
-    team.close()
+static void part(void *job, size_t i)
+{
+    atomic_fetch_add(&seen[i], *(unsigned *)job);
+}
+
+int main(void)
+{
+    for (size_t threads = 0; threads < 6; ++threads) {
+        bnncc_threads *const pool = bnncc_threads_start(threads);
+        unsigned total = 0;
+        for (unsigned loop = 1; loop < 2000; ++loop) {
+            const size_t parts = loop % 40;
+            unsigned expected = 0;
+            bnncc_threads_for_each(pool, parts, part, &loop);
+            for (size_t i = 0; i < 40; ++i) {
+                expected += i < parts ? loop : 0;
+                total += atomic_exchange(&seen[i], 0);
+            }
+            if (total != expected)
+                return 1;
+            total = 0;
+        }
+        bnncc_threads_stop(pool);
+    }
+    bnncc_threads_stop(NULL);
+    puts("right");
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the sanitizers are gcc's")
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_the_threads_in_c_do_every_part_once(tmp_path, sanitizer):
+    for item in thread_files():
+        (tmp_path / item.name).write_text(item.text)
+    (tmp_path / "main.c").write_text(POOL)
+    flags = [
+        "-std=c11",
+        "-O1",
+        "-pedantic",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pthread",
+        f"-fsanitize={sanitizer}",
+    ]
+    command = ["gcc", *flags, "main.c", "bnncc_threads.c", "-o", "pool"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    shown = subprocess.run([tmp_path / "pool"], check=True, capture_output=True, text=True)
+    assert (shown.stdout, shown.stderr) == ("right\n", "")
