@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
@@ -18,12 +19,15 @@ from bnncc.frontend.load import Elaborated
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.train_spec import Clause, TrainSpec, bounds
 from bnncc.runs import new_run, remember_run
+from bnncc.targets.cuda.fuse import Fuse
+from bnncc.targets.cuda.select import Tier
 
 if TYPE_CHECKING:
     from bnncc.analysis.summary import Summary
     from bnncc.training.progress import EpochRecord, Observer
 
 NumberT = TypeVar("NumberT", int, float)
+WordT = TypeVar("WordT", bound=StrEnum)
 WeightsLike: TypeAlias = "Path | str | Mapping[str, npt.NDArray[Any]] | Trained | None"
 
 
@@ -102,12 +106,16 @@ class CompileKeywords(TypedDict, total=False):
     """What `compile` takes besides the network and its weights.
 
     ``target`` is ``"cuda,c"`` or ``("cuda", "c")``; ``arch`` names GPU architectures (``"sm_80,sm_90a"``);
-    ``march`` the CPU of the C (``native``); ``seed`` draws random weights on purpose.
+    ``march`` the CPU of the C (``native``); ``tier`` how binary layers multiply on GPUs (``auto``, ``popc``,
+    ``bmma``); ``fuse`` what a launch is there (``auto``, ``layer``, ``persistent``); ``seed`` draws random
+    weights on purpose.
     """
 
     target: str | tuple[str, ...]
     arch: str | tuple[str, ...] | None
     march: str
+    tier: str
+    fuse: str
     seed: int | None
 
 
@@ -188,6 +196,7 @@ def compile(  # noqa: A001 - the API's verb; nobody imports it without the modul
 
     Raises:
         CompileError: with every error of the network, or of weights that do not fit it.
+        DataError: an option has a value that it cannot have.
     """
     loaded = model if isinstance(model, Model) else load(model)
     given = weights.best if isinstance(weights, Trained) else weights
@@ -198,8 +207,16 @@ def compile(  # noqa: A001 - the API's verb; nobody imports it without the modul
         targets=_names(options.get("target", TARGETS)),
         archs=_names(options.get("arch") or ()) or None,
         march=options.get("march", "native"),
+        tier=_word(Tier, "tier", options.get("tier", "auto")),
+        fuse=_word(Fuse, "fuse", options.get("fuse", "auto")),
     )
     return compile_elaborated(loaded.elaborated, loaded.path, chosen)
+
+
+def _word(kind: type[WordT], option: str, word: str) -> WordT:
+    if word not in tuple(kind):
+        raise DataError(f"there is no {option} '{word}'; choose from {', '.join(kind)}")
+    return kind(word)
 
 
 def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:

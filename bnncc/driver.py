@@ -25,7 +25,9 @@ from bnncc.passes.bind_weights import BindWeights
 from bnncc.passes.pipeline import lower_network
 from bnncc.runs import last_run
 from bnncc.runtime.builds import Built, CBuild, CudaBuild, prepare_c, prepare_cuda
+from bnncc.targets.cuda.fuse import Fuse
 from bnncc.targets.cuda.select import Tier
+from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import Observe, ignore
 from bnncc.weights import Weights, find_weights, given_weights, random_weights
 
@@ -46,6 +48,7 @@ class CompileOptions:
         archs: GPU architectures to build for; None: the usual ones.
         march: the CPU that the C is compiled for.
         tier: how binary layers multiply on GPUs.
+        fuse: whether a launch on a GPU is a layer or the whole network.
     """
 
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +58,7 @@ class CompileOptions:
     archs: tuple[str, ...] | None = None
     march: str = "native"
     tier: Tier = Tier.AUTO
+    fuse: Fuse = Fuse.AUTO
 
 
 def load_model(path: Path, overrides: Mapping[str, str]) -> Elaborated:
@@ -118,7 +122,8 @@ def _build_all(bound: NnGraph, options: CompileOptions, observe: Observe) -> tup
             case "c":
                 prepared.append(prepare_c(lowered, options.march, observe))
             case "cuda":
-                prepared.append(prepare_cuda(lowered, options.archs, options.tier, observe))
+                target = CudaTarget(tier=options.tier, fuse=options.fuse)
+                prepared.append(prepare_cuda(lowered, options.archs, target, observe))
             case _:
                 raise DataError(f"there is no target '{name}'; choose from {', '.join(TARGETS)}")
     # What is left is other programs' work: the compilers run side by side.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bnncc.cli.watch import Watcher
     from bnncc.codegen.package import Package
     from bnncc.driver import CompileOptions
+    from bnncc.targets.cuda.fuse import Fuse
     from bnncc.targets.cuda.select import Tier
 
 TARGETS = ("cuda", "c")
@@ -38,6 +39,10 @@ Arch: TypeAlias = Annotated[
 March: TypeAlias = Annotated[str, typer.Option(help="native, generic, x86-64-v3, ...: the CPU of the C.")]
 TierName: TypeAlias = Annotated[
     str, typer.Option("--tier", metavar="TIER", help="auto, popc, bmma: how binary layers multiply on GPUs.")
+]
+FuseName: TypeAlias = Annotated[
+    str,
+    typer.Option("--fuse", metavar="WHAT", help="auto, layer, persistent: a launch a layer, or one for all."),
 ]
 EmitTo: TypeAlias = Annotated[
     Path | None, typer.Option("--emit", metavar="DIR", help="Write the generated files here, too.")
@@ -74,6 +79,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
     arch: Arch = None,
     march: March = "native",
     tier: TierName = "auto",
+    fuse: FuseName = "auto",
     emit_to: EmitTo = None,
     seed: Seed = 0,
     print_after: PrintAfter = None,
@@ -99,6 +105,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
         archs=None if arch is None else parse_list(arch, (), "--arch"),
         march=march,
         tier=_tier(tier),
+        fuse=_fuse(fuse),
     )
     watcher = Watcher(
         print_after=print_after,
@@ -129,6 +136,13 @@ def _tier(name: str) -> Tier:
 
     (word,) = parse_list(name, tuple(Tier), "--tier")[:1]
     return Tier(word)
+
+
+def _fuse(name: str) -> Fuse:
+    from bnncc.targets.cuda.fuse import Fuse
+
+    (word,) = parse_list(name, tuple(Fuse), "--fuse")[:1]
+    return Fuse(word)
 
 
 def passes(*, as_json: Json = False) -> None:

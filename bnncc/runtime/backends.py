@@ -22,7 +22,9 @@ from bnncc.runtime.native import NATIVE, NativeExecutable, machine_named
 from bnncc.targets.c.artifact import CArtifact
 from bnncc.targets.c.forms import MACHINES
 from bnncc.targets.cuda.artifact import CudaArtifact
+from bnncc.targets.cuda.fuse import Fuse
 from bnncc.targets.cuda.select import Tier
+from bnncc.targets.cuda.target import CudaTarget
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import ARCHITECTURES, CudaCompiler, DeviceImage, compile_cuda
 from bnncc.toolchain.find_cuda import find_cuda_compiler
@@ -184,7 +186,7 @@ class DeviceExecutable:
 def _open_cuda(package: Package, graph: NnGraph, options: RunOptions) -> DeviceExecutable:
     session = CudaSession(options.device)
     try:
-        artifact, program = emit_cuda(lower_network(graph), _tier(package))
+        artifact, program = emit_cuda(lower_network(graph), _cuda_target(package))
         images = _images_for(session.device.capability, artifact, package, trust=options.trust)
         network = session.load(artifact, program.blob(), images, graph=options.graph)
         return DeviceExecutable(session, network)
@@ -237,18 +239,21 @@ def _images_inside(package: Package) -> tuple[DeviceImage, ...]:
     )
 
 
-def _tier(package: Package) -> Tier:
-    """Return the tier that the package was compiled with: its kernels are those of this tier."""
+def _cuda_target(package: Package) -> CudaTarget:
+    """Return the target that the package was compiled with: its kernels are those of this one."""
     info = package.manifest.target("cuda")
-    name = Tier.AUTO.value if info is None else info.options.get("tier", Tier.AUTO.value)
-    if name not in tuple(Tier):
-        raise DataError(f"the package was compiled with tier '{name}', which this version does not know")
-    return Tier(name)
+    options = {} if info is None else info.options
+    tier, fuse = options.get("tier", Tier.AUTO.value), options.get("fuse", Fuse.AUTO.value)
+    if tier not in tuple(Tier):
+        raise DataError(f"the package was compiled with tier '{tier}', which this version does not know")
+    if fuse not in tuple(Fuse):
+        raise DataError(f"the package was compiled with '--fuse {fuse}', which this version does not know")
+    return CudaTarget(tier=Tier(tier), fuse=Fuse(fuse))
 
 
 def _open_emulator(package: Package, graph: NnGraph) -> Executable:
     # The emulator is a room of its own, of which no other backend needs anything.
     from bnncc.runtime.emulated import EmulatedExecutable
 
-    artifact, program = emit_cuda(lower_network(graph), _tier(package))
+    artifact, program = emit_cuda(lower_network(graph), _cuda_target(package))
     return EmulatedExecutable.load(artifact, program.blob())

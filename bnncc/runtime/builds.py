@@ -20,7 +20,7 @@ from bnncc.runtime.native import NATIVE, build_library, machine_named
 from bnncc.targets.c.artifact import CArtifact
 from bnncc.targets.c.forms import MACHINES, CMachine
 from bnncc.targets.c.target import CTarget
-from bnncc.targets.cuda.artifact import CudaArtifact, Launch
+from bnncc.targets.cuda.artifact import CudaArtifact, Launch, PersistentLaunch
 from bnncc.targets.cuda.device import DEVICES
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
@@ -59,10 +59,9 @@ def emit_c(graph: BitGraph, machine: CMachine, observe: Observe = ignore) -> tup
 
 
 def emit_cuda(
-    graph: BitGraph, tier: Tier = Tier.AUTO, observe: Observe = ignore
+    graph: BitGraph, target: CudaTarget, observe: Observe = ignore
 ) -> tuple[CudaArtifact, KernelProgram]:
-    """Return the CUDA of a lowered network, its binary layers in ``tier``, and the program it was made of."""
-    target = CudaTarget(tier=tier)
+    """Return the CUDA of a lowered network as ``target`` makes it, and the program it was made of."""
     lowered = lower_for(graph, target, observe)
     return target.emit(lowered.program), lowered.program
 
@@ -110,7 +109,7 @@ class CudaBuild:
     lowered: Lowered
     artifact: CudaArtifact
     archs: tuple[str, ...]
-    tier: Tier
+    target: CudaTarget
 
     def build(self) -> Built:
         """Return the CUDA target's part; without a CUDA compiler it lacks PTX and cubins."""
@@ -125,22 +124,31 @@ class CudaBuild:
         return Built(
             info=TargetInfo(
                 name="cuda",
-                options={"arch": ",".join(self.archs), "tier": self.tier.value},
+                options={"arch": ",".join(self.archs), **cuda_options(self.target)},
                 sources=tuple(sources),
                 binaries=tuple(binaries),
                 missing=tuple(missing),
             ),
             entries={**sources, **binaries},
             stages=_stages("cuda", self.lowered, sources),
-            report=tuple(
-                {
-                    **_row(self.lowered.program, launch.node, launch.kernel, launch.origin),
-                    "threads": launch.geometry.threads,
-                    "tier": launch.tier,
-                    "chosen": _chosen(self.artifact, launch, self.archs),
-                    "archs": _resources(images, launch),
-                }
-                for launch in self.artifact.all_launches
+            report=(
+                *(
+                    {
+                        **_row(self.lowered.program, launch.node, launch.kernel, launch.origin),
+                        "threads": launch.geometry.threads,
+                        "tier": launch.tier,
+                        "chosen": _chosen(self.artifact, launch, self.archs),
+                        "archs": _resources(images, launch.kernel, launch.geometry.threads),
+                    }
+                    for launch in self.artifact.all_launches
+                ),
+                *(
+                    {
+                        **_whole_row(self.artifact, launch, self.archs),
+                        "archs": _resources(images, launch.kernel, launch.threads),
+                    }
+                    for launch in self.artifact.persistent
+                ),
             ),
         )
 
@@ -167,24 +175,28 @@ def prepare_c(graph: BitGraph, march: str, observe: Observe = ignore) -> CBuild:
 def prepare_cuda(
     graph: BitGraph,
     archs: tuple[str, ...] | None,
-    tier: Tier = Tier.AUTO,
+    target: CudaTarget,
     observe: Observe = ignore,
 ) -> CudaBuild:
     """Return a lowered network as CUDA for the architectures ``archs`` (None: `DEFAULT_ARCHS`).
 
     Raises:
-        PlatformError: an architecture is unknown, or lacks the instructions of ``tier``.
+        PlatformError: an architecture is unknown, or lacks the instructions of the tier.
     """
     wanted = tuple(dict.fromkeys(known_arch(arch) for arch in archs or DEFAULT_ARCHS))
     without = [arch for arch in wanted if DEVICES[arch].b1_form is None]
-    if tier is Tier.BMMA and without:
+    if target.tier is Tier.BMMA and without:
         raise PlatformError(
             f"tier 'bmma' cannot be had on {', '.join(without)}: tensor cores multiply no single bits there. "
             "Use --tier auto"
         )
-    target = CudaTarget(tier=tier)
     lowered = lower_for(graph, target, observe)
-    return CudaBuild(lowered=lowered, artifact=target.emit(lowered.program), archs=wanted, tier=tier)
+    return CudaBuild(lowered=lowered, artifact=target.emit(lowered.program), archs=wanted, target=target)
+
+
+def cuda_options(target: CudaTarget) -> dict[str, str]:
+    """Return what the manifest says of ``target``: enough to make the same source again."""
+    return {"tier": target.tier.value, "fuse": target.fuse.value}
 
 
 def library_entry(machine: CMachine) -> str:
@@ -208,11 +220,11 @@ def _device_images(
         return tuple(pool.map(made, [(arch, kind) for arch in archs for kind in kinds]))
 
 
-def _resources(images: tuple[DeviceImage, ...], launch: Launch) -> dict[str, dict[str, Any]]:
-    """Return what the assembler said about the kernel of ``launch``, by architecture."""
-    shape = BlockShape(threads=launch.geometry.threads)
+def _resources(images: tuple[DeviceImage, ...], kernel: str, threads: int) -> dict[str, dict[str, Any]]:
+    """Return what the assembler said about ``kernel``, by architecture."""
+    shape = BlockShape(threads=threads)
     found: dict[str, dict[str, Any]] = {}
-    for report in (report for image in images for report in image.reports if report.kernel == launch.kernel):
+    for report in (report for image in images for report in image.reports if report.kernel == kernel):
         resident = kernel_occupancy(report, shape)
         found[report.arch] = {
             "registers": report.registers,
@@ -243,6 +255,29 @@ def _chosen(artifact: CudaArtifact, launch: Launch, archs: tuple[str, ...]) -> d
             batches = f"below {_images(use.from_images)}" if use.from_images > 1 else "never"
         found[use.arch] = {"batches": batches, "reason": f"tensor cores: {use.reason}"}
     return found
+
+
+def _whole_row(artifact: CudaArtifact, launch: PersistentLaunch, archs: tuple[str, ...]) -> dict[str, Any]:
+    """Return the row of a kernel of the whole network: for which batches it runs, and why."""
+    chosen = {
+        use.arch: {
+            "batches": "always" if use.to_images is None else f"up to {_images(use.to_images)}",
+            "reason": use.reason,
+        }
+        for use in artifact.fuse_uses
+        if use.kernel == launch.kernel and use.arch in archs
+    }
+    return {
+        "layer": "all layers",
+        "op": "Persistent",
+        "kernel": launch.kernel,
+        "origin": launch.origin,
+        "result": ", ".join(str(output.value.type) for output in artifact.outputs),
+        "constant_bytes": launch.traffic.constant_bytes,
+        "threads": launch.threads,
+        "tier": " ".join(dict.fromkeys(phase.tier for phase in launch.phases if phase.tier)),
+        "chosen": chosen or {arch: {"batches": "never", "reason": ""} for arch in archs},
+    }
 
 
 def _images(count: int) -> str:

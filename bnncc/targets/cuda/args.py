@@ -323,17 +323,21 @@ class PhaseArgs:
 
     Args:
         number: from 1 on.
-        title: for a comment.
+        lines: of its comment.
         tiles: how many there are, in C.
-        call: of the layer's device function, for tile ``i``.
+        function: the layer's device function.
+        place: its first arguments: shared memory, and which tile ``i`` is.
+        values: its other arguments and the end of the call, in lines.
         has_barrier: whether all blocks wait before it.
         has_shared: whether the device function works in shared memory.
     """
 
     number: int
-    title: str
+    lines: tuple[str, ...]
     tiles: str
-    call: str
+    function: str
+    place: str
+    values: tuple[str, ...]
     has_barrier: bool
     has_shared: bool
 

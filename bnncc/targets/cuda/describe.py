@@ -39,24 +39,36 @@ def persistent_comment(graph: kernel.KernelGraph, launch: PersistentLaunch) -> s
     inputs = " and ".join(_type(value.type) for value in graph.inputs)
     outputs = " and ".join(_type(output.value.type) for output in graph.outputs)
     traffic = launch.traffic
+    moved = f"{traffic.read_bytes_per_image} B read, {traffic.written_bytes_per_image} B written, through L2"
     lines = (
         f"{graph.name}: the whole network in one cooperative launch, for any number of resident blocks",
         f"  {inputs} -> {len(launch.phases)} layers -> {outputs}",
-        f"  Every block takes tiles of every layer, one after the other; {launch.barriers} barriers of all blocks",
-        f"  {launch.threads} threads; {launch.shared_bytes} B of shared memory, as much as the largest layer needs",
-        f"  An image: {traffic.read_bytes_per_image} B read, {traffic.written_bytes_per_image} B written, "
-        f"through the L2 cache; {traffic.constant_bytes} B of constants",
+        f"  every block takes tiles of every layer; {launch.barriers} barriers of all blocks stand between",
+        f"  {launch.threads} threads; {launch.shared_bytes} B of shared memory, what the largest layer needs",
+        f"  An image: {moved}; {traffic.constant_bytes} B of constants",
     )
     return "\n".join(f"// {c_comment(line)}" for line in lines)
 
 
-def phase_title(node: kernel.KernelOp, tier: str, geometry: LaunchGeometry) -> str:
-    """Return the comment of one layer in the kernel of a whole network."""
+def phase_lines(node: kernel.KernelOp, tier: str, geometry: LaunchGeometry) -> tuple[str, ...]:
+    """Return the comment of one layer in the kernel of a whole network: where it comes from, what it does."""
     how = f", {tier}" if tier else ""
     types = f"{_operand_types(node)} -> {_type(node.result.type)}"
     tiles = geometry.blocks_per_step * geometry.grid_y
     count = f"{tiles} {'tile' if tiles == 1 else 'tiles'} for {_images(geometry.images_per_step)}"
-    return c_comment(f"{node.result.name}, {origin_text(node)}: {types}{how}, {count}")
+    written = source_line(node)
+    lines = (
+        f"{node.result.name}, {origin_text(node)}{f':  {written}' if written else ''}",
+        f"{types}{how}, {count}",
+    )
+    return tuple(c_comment(line) for line in lines)
+
+
+def source_line(node: Node) -> str:
+    """Return the line of the user's source that ``node`` begins in, empty where its text is not at hand."""
+    lines = node.span.source.text.splitlines()
+    row = node.span.start.line
+    return lines[row - 1].strip() if 0 < row <= len(lines) else ""
 
 
 def origin_text(node: Node) -> str:

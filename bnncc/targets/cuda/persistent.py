@@ -22,13 +22,15 @@ from bnncc.targets.cuda.artifact import (
     ValueArgument,
 )
 from bnncc.targets.cuda.cost import Work
-from bnncc.targets.cuda.describe import persistent_comment, phase_title, traffic_of
+from bnncc.targets.cuda.describe import persistent_comment, phase_lines, traffic_of
 from bnncc.targets.cuda.fuse import Candidate, Timed
 from bnncc.targets.cuda.launch import MAP_THREADS, LaunchGeometry
 from bnncc.targets.cuda.plan import KernelPlan, Parameter
 
 _RESIDENT_BLOCKS: Final = 2
 """That a multiprocessor should hold: registers for more are not worth the spills."""
+_LINE: Final = 96
+"""Characters of a line of arguments."""
 _OWN_NAMES: Final = frozenset({"shared", "barrier", "images", "i"})
 """What the kernel itself calls things."""
 
@@ -200,15 +202,27 @@ def _phase_args(number: int, phase: Phase, parameters: _Parameters) -> PhaseArgs
     groups = geometry.grid_y
     place = ("i", "0") if groups == 1 else (f"i / {groups}", f"i % {groups}")
     shared = (f"shared.{_member(phase)}",) if plan.body.has_shared else ()
-    values = (parameters.expression(parameter) for parameter in plan.parameters)
+    values = [parameters.expression(parameter) for parameter in plan.parameters]
     return PhaseArgs(
         number=number,
-        title=phase_title(phase.node, plan.tier, geometry),
+        lines=phase_lines(phase.node, plan.tier, geometry),
         tiles=_tiles(geometry),
-        call=f"{plan.body.name}::tile({', '.join((*shared, *place, *values))})",
+        function=f"{plan.body.name}::tile",
+        place=", ".join((*shared, *place)),
+        values=_wrapped(values),
         has_barrier=phase.has_barrier,
         has_shared=plan.body.has_shared,
     )
+
+
+def _wrapped(values: list[str]) -> tuple[str, ...]:
+    """Return the last arguments of a call, and its end, in lines."""
+    lines = [""]
+    for text in (*(f"{value}, " for value in values[:-1]), f"{values[-1]});"):
+        if lines[-1] and len(lines[-1]) + len(text) > _LINE:
+            lines.append("")
+        lines[-1] += text
+    return tuple(line.rstrip() for line in lines)
 
 
 def _tiles(geometry: LaunchGeometry) -> str:

@@ -8,8 +8,12 @@
 //   bnncc_convnet_dense1  grid (1 per 8 images, 16)  block 256  from convnet.bnn:4:3
 //     or bnncc_convnet_dense1_bmma  grid (1 per 32 images, 4)  block 64  from 64 images on sm_75, from 128 images on sm_80 sm_86, from 256 images on sm_89 sm_90a
 //   bnncc_convnet_dense2  grid (1 per 8 images, 4)  block 256  from convnet.bnn:5:3
+//   bnncc_convnet_persistent  all layers in one cooperative launch  block 256  up to 32 images on sm_100a sm_120
+//   bnncc_convnet_persistent_bmma  all layers in one cooperative launch  block 256  up to 32 images on sm_75, up to 64 images on sm_80 sm_86, up to 128 images on sm_89 sm_90a
 
 // (bnncc_rt.cuh stands here)
+
+// (bnncc_grid.cuh stands here)
 
 // (bnncc_bmma.cuh stands here)
 
@@ -669,4 +673,314 @@ bnncc_convnet_dense2(
     __shared__ dense2_layer::Shared shared;
     dense2_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, table, scale, shift, y, images);
 }
+
+
+// conv2: from convnet.bnn:3:3
+//   sign[128, 32, 32] -> xnor conv 3x3 padding 1, 1, 1, 1 -> threshold (9 border classes) -> max pool 2x2 -> flip -> sign[128, 16, 16]
+//   tier bmma: mma.sync on single bits, a block 8x16 sums x 32 channels, a warp 16 x 32; 512 bits a step, 3 steps in shared memory
+//   8 blocks for an image, times 4 groups of channels; 256 threads; 9552 B of shared memory
+//   An image: 16384 B read, 4096 B written; 23056 B of constants
+#if BNNCC_HAS_BMMA
+// Which row of the border table a sum uses: conv2_bmma_wide_row[y] + conv2_bmma_wide_column[x].
+static __constant__ unsigned short conv2_bmma_wide_row[32] = {0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6};
+static __constant__ unsigned short conv2_bmma_wide_column[32] = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2};
+struct conv2_bmma_wide_layer {
+    static constexpr int PLANES = 1, H = 32, W = 32;  // input: planes of 128 channels
+    static constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
+    static constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
+    static constexpr int GROUPS = 4;  // of 32 output channels
+    static constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 16, OUT_W = 16;  // sums, results
+    static constexpr int TILES = 8, TILES_X = 2;  // of an image, a block each
+    static constexpr int TILE_W = 16, TILE_PIXELS = 128;  // sums of a tile: the rows of the product
+    static constexpr int PATCH_H = 10, PATCH_W = 18, STAGED = 1;  // input under the tile; planes at a time
+    static constexpr int COLUMNS = 32;  // channels of a block
+    static constexpr int M_TILES = 1, N_TILES = 4;  // of a warp: of 16 pixels, of 8 channels
+    static constexpr int WARPS_N = 1, THREADS = 256;
+    static constexpr int STEP = 4, STAGES = 3;  // vectors of weights at a time; steps in shared memory
+    static constexpr int TAPS = KERNEL_H * KERNEL_W, ZERO = STAGED * PATCH_H * PATCH_W;
+
+    struct Shared {
+        uint4 patch[ZERO + 1];  // the last vector is 0: it stands in where a step has none
+        uint4 columns[STAGES][STEP * COLUMNS];
+        unsigned words[128 * COLUMNS / 32];
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const uint4 *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int4 *__restrict__ weight_ones,
+        const int4 *__restrict__ limits,
+        const unsigned *__restrict__ flips_after_pool,
+        unsigned *__restrict__ y)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
+        const int first_channel = tile_y * COLUMNS;
+        const int image = tile_x / TILES;
+        const int tile = tile_x % TILES;
+        const int out_y = tile / TILES_X * 4;
+        const int out_x = tile % TILES_X * 8;
+        const int sums_y = out_y * 2;  // first sum of the tile
+        const int sums_x = out_x * 2;
+        const uint4 *x_image = x + bnncc_planes128(image, PLANES * H * W);
+
+        int corner[M_TILES];  // of the window of the pixel that this lane loads
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m) {
+            const int row = (warp_m * M_TILES + m) * 16 + lane % 16;
+            const int pixel = row < TILE_PIXELS ? row : 0;
+            corner[m] = pixel / TILE_W * STRIDE_H * PATCH_W + pixel % TILE_W * STRIDE_W;
+        }
+
+        // What this thread copies: a channel's weights.
+        const int my_channel = first_channel + bnncc_output_of_column<N_TILES>(threadIdx.x % COLUMNS);
+        const uint4 *my_column = weight + bnncc_weights_of(my_channel, PLANES * TAPS);
+
+        bnncc_bmma_sums<M_TILES, N_TILES> sums;
+        for (int plane = 0; plane < PLANES; plane += STAGED) {
+            const int vectors = min(STAGED, PLANES - plane) * TAPS;  // of the planes that are staged
+            const uint4 *my_taps = my_column + plane * TAPS * 32;
+            const auto load = [&](int step) {
+                if (step * STEP < vectors)
+                    bnncc_copy_step<STEP, COLUMNS, THREADS, 32>(shared.columns[step % STAGES], my_taps, my_channel / 32 < GROUPS,
+                                                                step * STEP, vectors);
+                bnncc_copies_end();  // a group a step, be it empty
+            };
+            __syncthreads();
+            for (unsigned i = threadIdx.x; i <= ZERO; i += THREADS) {
+                const int in_plane = plane + (int)(i / (PATCH_H * PATCH_W));
+                const int in_y = sums_y * STRIDE_H - PAD_TOP + (int)(i / PATCH_W % PATCH_H);
+                const int in_x = sums_x * STRIDE_W - PAD_LEFT + (int)(i % PATCH_W);
+                const bool is_inside = i < ZERO && in_plane < PLANES && (unsigned)in_y < H && (unsigned)in_x < W;
+                bnncc_copy16(shared.patch + i, x_image + (is_inside ? (in_plane * H + in_y) * W + in_x : 0), is_inside);
+            }
+            for (int step = 0; step < STAGES - 1; ++step)
+                load(step);
+#pragma unroll 1
+            for (int step = 0; step * STEP < vectors; ++step) {
+                bnncc_copies_wait<STAGES - 2>();
+                __syncthreads();
+                load(step + STAGES - 1);
+#pragma unroll
+                for (int v = 0; v < STEP; v += 2) {
+                    if (step * STEP + v >= vectors)
+                        break;
+                    // Vectors run over planes and taps; the upper half of the warp loads the second of two.
+                    const unsigned vector = step * STEP + v + lane / 16;
+                    const unsigned tap_y = vector / KERNEL_W % KERNEL_H, tap_x = vector % KERNEL_W;
+                    const int tap = (vector / TAPS * PATCH_H + tap_y * DILATION_H) * PATCH_W + tap_x * DILATION_W;
+                    const uint4 *rows[M_TILES];
+#pragma unroll
+                    for (int m = 0; m < M_TILES; ++m)
+                        rows[m] = shared.patch + ((int)vector < vectors ? tap + corner[m] : ZERO);
+                    sums.add<COLUMNS>(rows, shared.columns[step % STAGES] + v * COLUMNS + warp_n * N_TILES * 8, lane);
+                }
+            }
+        }
+
+        // A lane finishes 8 channels of each of its pixels.
+        const int lane_channel = (warp_n * 4 + lane % 4) * 2 * N_TILES;  // of the block's
+        const int first = first_channel + lane_channel;
+        const bool has_weights = first / 32 < GROUPS;
+        const int at = has_weights ? first / 4 : 0;  // of their limits, four at a time
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int row = (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
+                const int sum_y = sums_y + row / TILE_W, sum_x = sums_x + row % TILE_W;
+                const bool is_sum = row < TILE_PIXELS && has_weights && (unsigned)sum_y < SUMS_H && (unsigned)sum_x < SUMS_W;
+                const int border = is_sum ? conv2_bmma_wide_row[sum_y] + conv2_bmma_wide_column[sum_x] : 0;
+                // Bit i says that channel first + i fires.
+                const unsigned fires = sums.fires(m, half, limits + border * GROUPS * 8 + at, weight_ones + at);
+                bnncc_store_lane_bits<N_TILES>(shared.words + row * (COLUMNS / 32), lane_channel, is_sum ? fires : 0u);
+            }
+        __syncthreads();
+        unsigned *y_image = y + bnncc_rows8x128(image, 256) * 4;
+        for (int i = threadIdx.x; i < 32 * (COLUMNS / 32); i += THREADS) {
+            const int pixel = i / (COLUMNS / 32), word_of_pixel = i % (COLUMNS / 32);
+            const int row = pixel / 8, column = pixel % 8;
+            const int group = first_channel / 32 + word_of_pixel;
+            if (out_y + row >= OUT_H || out_x + column >= OUT_W || group >= 4)
+                continue;
+            unsigned word = 0;  // the maximum of signs is OR
+            for (int pool_y = 0; pool_y < 2; ++pool_y)
+                for (int pool_x = 0; pool_x < 2; ++pool_x)
+                    word |= shared.words[((row * 2 + pool_y) * TILE_W + column * 2 + pool_x) * (COLUMNS / 32) + word_of_pixel];
+            if (group < GROUPS)
+                word ^= flips_after_pool[group];
+            const int vector = (group / 4 * OUT_H + out_y + row) * OUT_W + out_x + column;
+            y_image[vector * 32 + group % 4] = word;
+        }
+    }
+};
+#endif
+
+
+// convnet: the whole network in one cooperative launch, for any number of resident blocks
+//   u8[3, 32, 32] -> 4 layers -> f32[10]
+//   every block takes tiles of every layer; 3 barriers of all blocks stand between
+//   256 threads; 8192 B of shared memory, what the largest layer needs
+//   An image: 23568 B read, 20536 B written, through L2; 556696 B of constants
+extern "C" __global__ void __launch_bounds__(256, 2)
+bnncc_convnet_persistent(
+    const unsigned char *__restrict__ image,
+    const int *__restrict__ conv1_weight,
+    const int *__restrict__ conv1_limits,
+    unsigned *conv1,
+    const uint4 *__restrict__ conv2_weight,
+    const int *__restrict__ conv2_limits,
+    const unsigned *__restrict__ conv2_flips_after_pool,
+    unsigned *conv2,
+    const uint4 *__restrict__ dense1_weight,
+    const int *__restrict__ dense1_limits,
+    const unsigned *__restrict__ dense1_flips,
+    unsigned *dense1,
+    const uint4 *__restrict__ dense2_weight,
+    const int *__restrict__ dense2_table,
+    const float *__restrict__ dense2_scale,
+    const float *__restrict__ dense2_shift,
+    float *dense2,
+    int images,
+    unsigned *barrier)
+{
+    // One layer after the other works here.
+    __shared__ union {
+        conv1_layer::Shared conv1;
+        conv2_layer::Shared conv2;
+        dense1_layer::Shared dense1;
+        dense2_layer::Shared dense2;
+    } shared;
+
+    // While the first layer works, the weights of all layers come into the L2 cache.
+    bnncc_prefetch(conv1_weight, 3584);
+    bnncc_prefetch(conv2_weight, 18432);
+    bnncc_prefetch(dense1_weight, 524288);
+    bnncc_prefetch(dense2_weight, 512);
+
+    // Phase 1
+    // conv1, from convnet.bnn:2:3
+    // u8[3, 32, 32] -> sign[128, 32, 32], dp4a, 128 tiles for an image
+    for (int i = blockIdx.x; i < images * 128; i += gridDim.x) {
+        conv1_layer::tile(shared.conv1, i / 4, i % 4,
+            image, conv1_weight, conv1_limits, conv1);
+        __syncthreads();  // shared memory is free again
+    }
+
+    // Phase 2
+    // conv2, from convnet.bnn:3:3
+    // sign[128, 32, 32] -> sign[128, 16, 16], popc, 128 tiles for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images * 128; i += gridDim.x) {
+        conv2_layer::tile(shared.conv2, i / 4, i % 4,
+            (const uint4 *)conv1, conv2_weight, conv2_limits, conv2_flips_after_pool, conv2);
+        __syncthreads();  // shared memory is free again
+    }
+
+    // Phase 3
+    // dense1, from convnet.bnn:4:3
+    // sign[128, 16, 16] -> sign[100], popc, 16 tiles for 8 images
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < (images + 7) / 8 * 16; i += gridDim.x) {
+        dense1_layer::tile(shared.dense1, i / 16, i % 16,
+            (const uint4 *)conv2, dense1_weight, dense1_limits, dense1_flips, dense1, images);
+        __syncthreads();  // shared memory is free again
+    }
+
+    // Phase 4
+    // dense2, from convnet.bnn:5:3
+    // sign[100] -> f32[10], popc, 4 tiles for 8 images
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < (images + 7) / 8 * 4; i += gridDim.x) {
+        dense2_layer::tile(shared.dense2, i / 4, i % 4,
+            (const uint4 *)dense1, dense2_weight, dense2_table, dense2_scale, dense2_shift, dense2, images);
+        __syncthreads();  // shared memory is free again
+    }
+}
+
+
+// convnet: the whole network in one cooperative launch, for any number of resident blocks
+//   u8[3, 32, 32] -> 4 layers -> f32[10]
+//   every block takes tiles of every layer; 3 barriers of all blocks stand between
+//   256 threads; 9552 B of shared memory, what the largest layer needs
+//   An image: 23568 B read, 20536 B written, through L2; 556696 B of constants
+#if BNNCC_HAS_BMMA
+extern "C" __global__ void __launch_bounds__(256, 2)
+bnncc_convnet_persistent_bmma(
+    const unsigned char *__restrict__ image,
+    const int *__restrict__ conv1_weight,
+    const int *__restrict__ conv1_limits,
+    unsigned *conv1,
+    const uint4 *__restrict__ conv2_weight,
+    const int4 *__restrict__ conv2_weight_ones,
+    const int4 *__restrict__ conv2_limits,
+    const unsigned *__restrict__ conv2_flips_after_pool,
+    unsigned *conv2,
+    const uint4 *__restrict__ dense1_weight,
+    const int *__restrict__ dense1_limits,
+    const unsigned *__restrict__ dense1_flips,
+    unsigned *dense1,
+    const uint4 *__restrict__ dense2_weight,
+    const int *__restrict__ dense2_table,
+    const float *__restrict__ dense2_scale,
+    const float *__restrict__ dense2_shift,
+    float *dense2,
+    int images,
+    unsigned *barrier)
+{
+    // One layer after the other works here.
+    __shared__ union {
+        conv1_layer::Shared conv1;
+        conv2_bmma_wide_layer::Shared conv2_bmma_wide;
+        dense1_layer::Shared dense1;
+        dense2_layer::Shared dense2;
+    } shared;
+
+    // While the first layer works, the weights of all layers come into the L2 cache.
+    bnncc_prefetch(conv1_weight, 3584);
+    bnncc_prefetch(conv2_weight, 18432);
+    bnncc_prefetch(dense1_weight, 524288);
+    bnncc_prefetch(dense2_weight, 512);
+
+    // Phase 1
+    // conv1, from convnet.bnn:2:3
+    // u8[3, 32, 32] -> sign[128, 32, 32], dp4a, 128 tiles for an image
+    for (int i = blockIdx.x; i < images * 128; i += gridDim.x) {
+        conv1_layer::tile(shared.conv1, i / 4, i % 4,
+            image, conv1_weight, conv1_limits, conv1);
+        __syncthreads();  // shared memory is free again
+    }
+
+    // Phase 2
+    // conv2, from convnet.bnn:3:3
+    // sign[128, 32, 32] -> sign[128, 16, 16], bmma, 32 tiles for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images * 32; i += gridDim.x) {
+        conv2_bmma_wide_layer::tile(shared.conv2_bmma_wide, i / 4, i % 4,
+            (const uint4 *)conv1, conv2_weight, conv2_weight_ones, conv2_limits, conv2_flips_after_pool,
+            conv2);
+        __syncthreads();  // shared memory is free again
+    }
+
+    // Phase 3
+    // dense1, from convnet.bnn:4:3
+    // sign[128, 16, 16] -> sign[100], popc, 16 tiles for 8 images
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < (images + 7) / 8 * 16; i += gridDim.x) {
+        dense1_layer::tile(shared.dense1, i / 16, i % 16,
+            (const uint4 *)conv2, dense1_weight, dense1_limits, dense1_flips, dense1, images);
+        __syncthreads();  // shared memory is free again
+    }
+
+    // Phase 4
+    // dense2, from convnet.bnn:5:3
+    // sign[100] -> f32[10], popc, 4 tiles for 8 images
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < (images + 7) / 8 * 4; i += gridDim.x) {
+        dense2_layer::tile(shared.dense2, i / 4, i % 4,
+            (const uint4 *)dense1, dense2_weight, dense2_table, dense2_scale, dense2_shift, dense2, images);
+        __syncthreads();  // shared memory is free again
+    }
+}
+#endif
 

@@ -5,8 +5,11 @@
 //   bnncc_mlp_dense1  grid (1 per 8 images, 16)  block 256  from mlp.bnn:2:3
 //   bnncc_mlp_dense2  grid (1 per 8 images, 4)  block 256  from mlp.bnn:3:3
 //     or bnncc_mlp_dense2_bmma  grid (1 per 32 images, 1)  block 64  from 1024 images on sm_75 sm_80 sm_86, from 2048 images on sm_90a
+//   bnncc_mlp_persistent  all layers in one cooperative launch  block 256  up to 2048 images on sm_75, up to 4096 images on sm_80 sm_86 sm_89 sm_90a sm_100a sm_120
 
 // (bnncc_rt.cuh stands here)
+
+// (bnncc_grid.cuh stands here)
 
 // (bnncc_bmma.cuh stands here)
 
@@ -282,4 +285,52 @@ bnncc_mlp_dense2_bmma(
     dense2_bmma_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, weight_ones, table, y, images);
 }
 #endif
+
+
+// mlp: the whole network in one cooperative launch, for any number of resident blocks
+//   u8[784] -> 2 layers -> i32[10]
+//   every block takes tiles of every layer; 1 barriers of all blocks stand between
+//   256 threads; 10240 B of shared memory, what the largest layer needs
+//   An image: 848 B read, 104 B written, through L2; 405544 B of constants
+extern "C" __global__ void __launch_bounds__(256, 2)
+bnncc_mlp_persistent(
+    const unsigned char *__restrict__ image,
+    const int *__restrict__ dense1_weight,
+    const int *__restrict__ dense1_limits,
+    unsigned *dense1,
+    const uint4 *__restrict__ dense2_weight,
+    const int *__restrict__ dense2_table,
+    int *dense2,
+    int images,
+    unsigned *barrier)
+{
+    // One layer after the other works here.
+    __shared__ union {
+        dense1_layer::Shared dense1;
+        dense2_layer::Shared dense2;
+    } shared;
+
+    // While the first layer works, the weights of all layers come into the L2 cache.
+    bnncc_prefetch(dense1_weight, 401408);
+    bnncc_prefetch(dense2_weight, 2048);
+
+    // Phase 1
+    // dense1, from mlp.bnn:2:3
+    // u8[784] -> sign[512], dp4a, 16 tiles for 8 images
+    for (int i = blockIdx.x; i < (images + 7) / 8 * 16; i += gridDim.x) {
+        dense1_layer::tile(shared.dense1, i / 16, i % 16,
+            image, dense1_weight, dense1_limits, dense1, images);
+        __syncthreads();  // shared memory is free again
+    }
+
+    // Phase 2
+    // dense2, from mlp.bnn:3:3
+    // sign[512] -> i32[10], popc, 4 tiles for 8 images
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < (images + 7) / 8 * 4; i += gridDim.x) {
+        dense2_layer::tile(shared.dense2, i / 4, i % 4,
+            (const uint4 *)dense1, dense2_weight, dense2_table, dense2, images);
+        __syncthreads();  // shared memory is free again
+    }
+}
 

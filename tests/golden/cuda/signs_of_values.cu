@@ -16,8 +16,11 @@
 //   bnncc_signs_of_values_layout5  grid (1 per image, 1)  block 256  from signs_of_values.bnn:13:3
 //   bnncc_signs_of_values_flip2  grid (1 per image, 1)  block 256  from signs_of_values.bnn:14:3
 //   bnncc_signs_of_values_layout6  grid (1 per image, 1)  block 256  from signs_of_values.bnn:15:3
+//   bnncc_signs_of_values_persistent  all layers in one cooperative launch  block 256  up to 4096 images on sm_75 sm_80 sm_86 sm_89 sm_90a sm_100a sm_120
 
 // (bnncc_rt.cuh stands here)
+
+// (bnncc_grid.cuh stands here)
 
 
 // affine_sums1: from signs_of_values.bnn:2:3
@@ -514,5 +517,162 @@ bnncc_signs_of_values_layout6(
     signed char *__restrict__ y)
 {
     layout6_layer::tile(blockIdx.x, blockIdx.y, x, y);
+}
+
+
+// signs_of_values: the whole network in one cooperative launch, for any number of resident blocks
+//   u8[5, 4, 3] -> 14 layers -> sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3]
+//   every block takes tiles of every layer; 12 barriers of all blocks stand between
+//   256 threads; 0 B of shared memory, what the largest layer needs
+//   An image: 2436 B read, 1944 B written, through L2; 600 B of constants
+extern "C" __global__ void __launch_bounds__(256, 2)
+bnncc_signs_of_values_persistent(
+    const unsigned char *__restrict__ pixels,
+    const int *__restrict__ affine_sums1_table,
+    int *affine_sums1,
+    const int *__restrict__ threshold_pixels1_bounds,
+    unsigned *threshold_pixels1,
+    signed char *layout1,
+    const unsigned char *__restrict__ threshold_pixels2_flips,
+    unsigned *threshold_pixels2,
+    signed char *layout2,
+    const int *__restrict__ threshold_sums1_bounds,
+    unsigned *threshold_sums1,
+    signed char *layout3,
+    unsigned *threshold_sums2,
+    signed char *layout4,
+    unsigned *sign1,
+    unsigned *flip1,
+    signed char *layout5,
+    unsigned *flip2,
+    signed char *layout6,
+    int images,
+    unsigned *barrier)
+{
+    // While the first layer works, the weights of all layers come into the L2 cache.
+
+    // Phase 1
+    // affine_sums1, from signs_of_values.bnn:2:3
+    // u8[5, 4, 3] -> i32[5, 4, 3], 1 tile for an image
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        affine_sums1_layer::tile(i, 0,
+            pixels, affine_sums1_table, affine_sums1);
+    }
+
+    // Phase 2
+    // threshold_pixels1, from signs_of_values.bnn:3:3
+    // u8[5, 4, 3] -> sign[5, 4, 3], 6 tiles for an image
+    for (int i = blockIdx.x; i < images * 6; i += gridDim.x) {
+        threshold_pixels1_layer::tile(i, 0,
+            pixels, threshold_pixels1_bounds, threshold_pixels1);
+    }
+
+    // Phase 3
+    // layout1, from signs_of_values.bnn:4:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        layout1_layer::tile(i, 0,
+            (const unsigned *)threshold_pixels1, layout1);
+    }
+
+    // Phase 4
+    // threshold_pixels2, from signs_of_values.bnn:5:3
+    // u8[5, 4, 3] -> sign[5, 4, 3], 6 tiles for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images * 6; i += gridDim.x) {
+        threshold_pixels2_layer::tile(i, 0,
+            pixels, threshold_pixels1_bounds, threshold_pixels2_flips, threshold_pixels2);
+    }
+
+    // Phase 5
+    // layout2, from signs_of_values.bnn:6:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        layout2_layer::tile(i, 0,
+            (const unsigned *)threshold_pixels2, layout2);
+    }
+
+    // Phase 6
+    // threshold_sums1, from signs_of_values.bnn:7:3
+    // i32[5, 4, 3] -> sign[5, 4, 3], 6 tiles for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images * 6; i += gridDim.x) {
+        threshold_sums1_layer::tile(i, 0,
+            (const int *)affine_sums1, threshold_sums1_bounds, threshold_sums1);
+    }
+
+    // Phase 7
+    // layout3, from signs_of_values.bnn:8:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        layout3_layer::tile(i, 0,
+            (const unsigned *)threshold_sums1, layout3);
+    }
+
+    // Phase 8
+    // threshold_sums2, from signs_of_values.bnn:9:3
+    // i32[5, 4, 3] -> sign[5, 4, 3], 6 tiles for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images * 6; i += gridDim.x) {
+        threshold_sums2_layer::tile(i, 0,
+            (const int *)affine_sums1, threshold_sums1_bounds, threshold_pixels2_flips, threshold_sums2);
+    }
+
+    // Phase 9
+    // layout4, from signs_of_values.bnn:10:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        layout4_layer::tile(i, 0,
+            (const unsigned *)threshold_sums2, layout4);
+    }
+
+    // Phase 10
+    // sign1, from signs_of_values.bnn:11:3
+    // i32[5, 4, 3] -> sign[5, 4, 3], 6 tiles for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images * 6; i += gridDim.x) {
+        sign1_layer::tile(i, 0,
+            (const int *)affine_sums1, sign1);
+    }
+
+    // Phase 11
+    // flip1, from signs_of_values.bnn:12:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        flip1_layer::tile(i, 0,
+            (const unsigned *)sign1, threshold_pixels2_flips, flip1);
+    }
+
+    // Phase 12
+    // layout5, from signs_of_values.bnn:13:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        layout5_layer::tile(i, 0,
+            (const unsigned *)flip1, layout5);
+    }
+
+    // Phase 13
+    // flip2, from signs_of_values.bnn:14:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        flip2_layer::tile(i, 0,
+            (const unsigned *)sign1, threshold_pixels2_flips, flip2);
+    }
+
+    // Phase 14
+    // layout6, from signs_of_values.bnn:15:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        layout6_layer::tile(i, 0,
+            (const unsigned *)flip2, layout6);
+    }
 }
 
