@@ -28,9 +28,12 @@ from bnncc.targets.cuda.artifact import (
     PersistentLaunch,
     ValueArgument,
 )
+from bnncc.targets.cuda.device import DEVICES
+from bnncc.targets.cuda.origins import line_origins
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import CudaCompiler, compile_cuda
 from bnncc.toolchain.find_cuda import find_cuda_compiler
+from bnncc.toolchain.occupancy import device_limits
 
 Array = npt.NDArray[Any]
 
@@ -100,7 +103,11 @@ class EmulatedExecutable:
             image.data.decode(),
             name=f"{artifact.name}.{arch}.ptx",
             cache=store,
+            limits=emulator.DeviceLimits(
+                capability=device_limits(arch).capability, multiprocessors=DEVICES[arch].multiprocessors
+            ),
             origins={launch.kernel: launch.origin for launch in _everything(artifact)},
+            line_origins=line_origins(artifact.source.text),
         )
         return cls(artifact, blob, module, schedule or emulator.Schedule.ascending(), arch, resident_blocks)
 
