@@ -90,7 +90,7 @@ def _pass_on(operands: tuple[Value, ...], node: nn.NnOp, short: set[str]) -> Non
 def choose_threads() -> int:
     """Return how many threads to compute with: as the environment says, else one a core, one if all are busy.
 
-    A thread that has to wait for a core holds up all the others, so one is faster where the machine is loaded.
+    A thread that waits for a core holds up all the others, so one is faster where the machine is loaded.
     """
     if "OMP_NUM_THREADS" in os.environ:
         return torch.get_num_threads()

@@ -25,10 +25,9 @@ class SyncNormState:
 def sync_batch_norm(x: Tensor, state: SyncNormState, *, eps: float, momentum: float) -> Tensor:
     """Return the batch norm of the images of all processes together; the running statistics move.
 
-    Forward and backward equal `torch.nn.functional.batch_norm` of the whole batch within rounding. The mean
-    and the variance of the images are averaged over the processes, one after the other; backward, the two
-    means of the gradient. The gradients of gamma and beta are this process's own, as those of every
-    parameter.
+    Forward and backward equal `torch.nn.functional.batch_norm` of the whole batch within rounding. The first
+    two moments of the images are averaged over the processes; backward, the two means of the gradient. The
+    gradients of gamma and beta are this process's own, as those of every parameter.
 
     Shapes:
         x: ``[N, C]`` or ``[N, C, H, W]``. result: as x, of its type.
@@ -55,14 +54,12 @@ class _SyncNorm(torch.autograd.Function):
     ) -> Tensor:
         axes, shape = axes_of(x)
         full = x.float()
-        mean = state.team.mean_over(full.mean(axes))
-        centred = full - mean.view(shape)
-        var = state.team.mean_over(centred.square().mean(axes))
+        mean, var = _moments(full, axes, state.team)
         count = full.numel() // full.shape[1] * state.team.size
         state.mean.lerp_(mean, momentum)
         state.var.lerp_(var * (count / max(count - 1, 1)), momentum)
         inv_std = (var + eps).rsqrt()
-        normed = centred * inv_std.view(shape)
+        normed = (full - mean.view(shape)) * inv_std.view(shape)
         slope = inv_std if gamma is None else inv_std * gamma
         ctx.save_for_backward(normed, slope)
         ctx.team, ctx.has_gamma, ctx.dtype = state.team, gamma is not None, x.dtype
@@ -76,10 +73,17 @@ class _SyncNorm(torch.autograd.Function):
         axes, shape = axes_of(grad)
         along = grad * normed
         to_gamma = along.sum(axes) if ctx.has_gamma else None
-        level = ctx.team.mean_over(grad.mean(axes)).view(shape)
-        pull = ctx.team.mean_over(along.mean(axes)).view(shape)
-        to_x = (grad - level - normed * pull) * slope.view(shape)
+        level, pull = ctx.team.mean_over(torch.stack([grad.mean(axes), along.mean(axes)]))
+        to_x = (grad - level.view(shape) - normed * pull.view(shape)) * slope.view(shape)
         return to_x.to(ctx.dtype), to_gamma, grad.sum(axes), None, None, None
+
+
+def _moments(x: Tensor, axes: tuple[int, ...], team: Team) -> tuple[Tensor, Tensor]:
+    """Return mean and variance over all processes in one message; float64 bears the difference of squares."""
+    var, mean = torch.var_mean(x, axes, correction=0)
+    mean, var = mean.double(), var.double()
+    mean, square = team.mean_over(torch.stack([mean, var + mean.square()]))
+    return mean.float(), (square - mean.square()).float()
 
 
 def axes_of(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
