@@ -38,7 +38,7 @@ Arch: TypeAlias = Annotated[
 ]
 March: TypeAlias = Annotated[str, typer.Option(help="native, generic, x86-64-v3, ...: the CPU of the C.")]
 TierName: TypeAlias = Annotated[
-    str, typer.Option("--tier", metavar="TIER", help="auto, popc, bmma: how binary layers multiply on GPUs.")
+    str, typer.Option("--tier", metavar="TIER", help="auto, popc, bmma, wgmma, wgmma-registers.")
 ]
 FuseName: TypeAlias = Annotated[
     str,

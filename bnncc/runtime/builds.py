@@ -22,7 +22,6 @@ from bnncc.targets.c.forms import MACHINES, CMachine
 from bnncc.targets.c.target import CTarget
 from bnncc.targets.cuda.artifact import CudaArtifact, Launch, PersistentLaunch
 from bnncc.targets.cuda.device import DEVICES
-from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import Lowered, Observe, ignore, lower_for
 from bnncc.toolchain.build_cache import BuildCache
@@ -184,11 +183,10 @@ def prepare_cuda(
         PlatformError: an architecture is unknown, or lacks the instructions of the tier.
     """
     wanted = tuple(dict.fromkeys(known_arch(arch) for arch in archs or DEFAULT_ARCHS))
-    without = [arch for arch in wanted if DEVICES[arch].b1_form is None]
-    if target.tier is Tier.BMMA and without:
+    if without := [arch for arch in wanted if not target.tier.runs_on(DEVICES[arch])]:
         raise PlatformError(
-            f"tier 'bmma' cannot be had on {', '.join(without)}: tensor cores multiply no single bits there. "
-            "Use --tier auto"
+            f"tier '{target.tier}' cannot be had on {', '.join(without)}: tensor cores multiply no single "
+            "bits there, or not by warpgroups. Use --tier auto"
         )
     lowered = lower_for(graph, target, observe)
     return CudaBuild(lowered=lowered, artifact=target.emit(lowered.program), archs=wanted, target=target)
@@ -244,16 +242,17 @@ def _chosen(artifact: CudaArtifact, launch: Launch, archs: tuple[str, ...]) -> d
     uses = dict(artifact.tier_uses).get(launch.node, ())
     is_variant = launch not in artifact.launches
     found: dict[str, dict[str, str]] = {}
-    for use in uses:
-        if use.arch not in archs:
-            continue
-        if use.from_images is None:
+    for arch in dict.fromkeys(use.arch for use in uses if use.arch in archs):
+        here = [use for use in uses if use.arch == arch and (not is_variant or use.tier == launch.tier)]
+        starts = [use.from_images for use in here if use.from_images is not None]
+        if not starts:
             batches = "never" if is_variant else "always"
         elif is_variant:
-            batches = f"from {_images(use.from_images)}"
+            batches = f"from {_images(min(starts))}"
         else:
-            batches = f"below {_images(use.from_images)}" if use.from_images > 1 else "never"
-        found[use.arch] = {"batches": batches, "reason": f"tensor cores: {use.reason}"}
+            batches = f"below {_images(min(starts))}" if min(starts) > 1 else "never"
+        reason = "; ".join(f"{use.tier}: {use.reason}" for use in here)
+        found[arch] = {"batches": batches, "reason": reason}
     return found
 
 

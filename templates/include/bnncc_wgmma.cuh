@@ -3,7 +3,8 @@
 // A product counts the ones that 64 rows of bits have in common with N columns, 256 bits at a time. With the ones
 // of a row, which one more product with 8 columns of ones counts, and those of a column, which are known when
 // the network is compiled, mismatches = ones(row) + ones(column) - 2 * common.
-// Only sm_90a has these instructions: kernels that need them are left out elsewhere.
+// Addresses and cp.async are those of bnncc_bmma.cuh. Only sm_90a has these instructions: kernels that
+// need them are left out elsewhere.
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define BNNCC_HAS_WGMMA 1
 #else
@@ -13,25 +14,20 @@
 #if BNNCC_HAS_WGMMA
 typedef unsigned long long bnncc_barrier;  // an mbarrier in shared memory
 
-__device__ __forceinline__ unsigned bnncc_shared_place(const void *pointer)
-{
-    return (unsigned)__cvta_generic_to_shared(pointer);
-}
-
 __device__ __forceinline__ void bnncc_barrier_init(bnncc_barrier *barrier, int arrivals)
 {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bnncc_shared_place(barrier)), "r"(arrivals) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bnncc_shared_address(barrier)), "r"(arrivals) : "memory");
 }
 
 __device__ __forceinline__ void bnncc_barrier_arrive(bnncc_barrier *barrier)
 {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bnncc_shared_place(barrier)) : "memory");
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bnncc_shared_address(barrier)) : "memory");
 }
 
 // Arrives, and says how many bytes the phase waits for besides.
 __device__ __forceinline__ void bnncc_barrier_expect(bnncc_barrier *barrier, int bytes)
 {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bnncc_shared_place(barrier)), "r"(bytes)
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bnncc_shared_address(barrier)), "r"(bytes)
                  : "memory");
 }
 
@@ -43,7 +39,7 @@ __device__ __forceinline__ void bnncc_barrier_wait(bnncc_barrier *barrier, int p
                  "WAIT:\n"
                  "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
                  "@!done bra WAIT;\n"
-                 "}" ::"r"(bnncc_shared_place(barrier)), "r"(parity)
+                 "}" ::"r"(bnncc_shared_address(barrier)), "r"(parity)
                  : "memory");
 }
 
@@ -57,9 +53,26 @@ __device__ __forceinline__ void bnncc_show_to_async()
 __device__ __forceinline__ void bnncc_bulk_copy(void *shared, const void *global, int bytes, bnncc_barrier *barrier)
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                     bnncc_shared_place(shared)),
-                 "l"(__cvta_generic_to_global(global)), "r"(bytes), "r"(bnncc_shared_place(barrier))
+                     bnncc_shared_address(shared)),
+                 "l"(__cvta_generic_to_global(global)), "r"(bytes), "r"(bnncc_shared_address(barrier))
                  : "memory");
+}
+
+// Starts the copies of vectors of 8 rows that stand together, images of them at least. What is missing is filled up by
+// copies of other vectors, so that nothing is read that was never written: rows past the last image, of which nothing
+// is stored, and vectors from the last one to stored, which meet zeros of the weights.
+__device__ __forceinline__ void bnncc_copy_rows(uint4 (*rows)[8], const uint4 *group, int vectors, int stored, int images,
+                                                bnncc_barrier *barrier)
+{
+    if (images >= 8) {
+        bnncc_bulk_copy(rows, group, vectors * 128, barrier);
+        if (vectors < stored)
+            bnncc_bulk_copy(rows[vectors], group, 128, barrier);
+        return;
+    }
+#pragma unroll 1
+    for (int i = 0; i < stored * 8; ++i)
+        bnncc_bulk_copy(&rows[i / 8][i % 8], group + min(i / 8, vectors - 1) * 8 + min(i % 8, images - 1), 16, barrier);
 }
 
 // Waits for the other threads of a warpgroup.
@@ -84,7 +97,7 @@ __device__ __forceinline__ void bnncc_fewer_registers()
 // 8 rows, in vectors of 128 bits. Tiles may overlap.
 __device__ __forceinline__ unsigned long long bnncc_matrix(const uint4 *first, int next_bits, int next_rows)
 {
-    return (unsigned long long)(bnncc_shared_place(first) >> 4 & 0x3fff) | (unsigned long long)next_bits << 16 |
+    return (unsigned long long)(bnncc_shared_address(first) >> 4 & 0x3fff) | (unsigned long long)next_bits << 16 |
            (unsigned long long)next_rows << 32;
 }
 

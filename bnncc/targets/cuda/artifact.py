@@ -88,18 +88,20 @@ class TierUse:
 
     Args:
         arch: the architecture.
+        tier: of the kernel.
         from_images: the smallest batch it takes; None: it is never better there.
         reason: for the report.
     """
 
     arch: str
+    tier: str
     from_images: int | None
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A second kernel of a node, which replaces its launch on some architectures from some batch size on."""
+    """Another kernel of a node: replaces those before it on some architectures, from some batch size on."""
 
     launch: Launch
     uses: tuple[TierUse, ...]

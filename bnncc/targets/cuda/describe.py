@@ -8,7 +8,7 @@ from bnncc.codegen.ctext import c_comment
 from bnncc.diagnostics import NOWHERE
 from bnncc.ir import kernel
 from bnncc.ir.graph import Node, const_refs, operands
-from bnncc.ir.types import TensorType
+from bnncc.ir.types import ConstRef, TensorType
 from bnncc.ir.window import Window
 from bnncc.targets.cuda.artifact import PersistentLaunch, Traffic
 from bnncc.targets.cuda.launch import LaunchGeometry
@@ -19,11 +19,15 @@ def kernel_comment(
 ) -> str:
     """Return the comment of one kernel; ``lines`` say how it works."""
     work = " -> ".join((_operand_types(node), *_steps(node), _type(node.result.type)))
-    blocks = "1 block" if geometry.blocks_per_step == 1 else f"{geometry.blocks_per_step} blocks"
+    unit = "block" if geometry.most_blocks is None else "tile"
+    blocks = f"1 {unit}" if geometry.blocks_per_step == 1 else f"{geometry.blocks_per_step} {unit}s"
     grid = f"{blocks} for {_images(geometry.images_per_step)}"
     if geometry.grid_y > 1:
         grid += f", times {geometry.grid_y} groups of channels"
-    shape = f"{grid}; {geometry.threads} threads; {geometry.shared_bytes} B of shared memory"
+    if geometry.most_blocks is not None:
+        grid += f"; at most {geometry.most_blocks} blocks a group"
+    shared_bytes = geometry.shared_bytes + geometry.dynamic_shared_bytes
+    shape = f"{grid}; {geometry.threads} threads; {shared_bytes} B of shared memory"
     moved = (
         f"An image: {traffic.read_bytes_per_image} B read, {traffic.written_bytes_per_image} B written; "
         f"{traffic.constant_bytes} B of constants"
@@ -76,10 +80,19 @@ def origin_text(node: Node) -> str:
     return "made by the compiler" if node.span is NOWHERE else f"from {node.span}"
 
 
-def traffic_of(program: kernel.KernelProgram, node: Node) -> Traffic:
-    """Return the bytes that the kernel of ``node`` has to move; the ones of weights need not be."""
-    ones = node.weight_ones if isinstance(node, kernel.XnorLayer) else None
-    constants = (ref for ref in dict.fromkeys(const_refs(node)) if ref != ones)
+def traffic_of(program: kernel.KernelProgram, node: Node, *, is_tiled: bool = False) -> Traffic:
+    """Return the bytes that a kernel of ``node`` has to move; the ones of weights need not be.
+
+    Args:
+        program: where everything lies.
+        node: one call.
+        is_tiled: whether the kernel reads the second form of the weights.
+    """
+    unread: tuple[ConstRef | None, ...] = ()
+    if isinstance(node, kernel.XnorLayer):
+        tiles = None if node.tiles is None else node.tiles.weight
+        unread = (node.weight_ones, node.weight if is_tiled else tiles)
+    constants = (ref for ref in dict.fromkeys(const_refs(node)) if ref not in unread)
     return Traffic(
         read_bytes_per_image=sum(
             program.buffer(value).bytes_per_image for value in dict.fromkeys(operands(node))

@@ -9,7 +9,7 @@ from typing import ClassVar, assert_never
 from bnncc._resources import resource_dir
 from bnncc._version import __version__
 from bnncc.codegen.ctext import c_comment, c_identifier
-from bnncc.codegen.render import render
+from bnncc.codegen.render import TemplateArgs, render
 from bnncc.diagnostics import Diagnostic
 from bnncc.ir import bit
 from bnncc.ir.bit import BitGraph
@@ -33,7 +33,8 @@ from bnncc.targets.cuda.elementwise import element_plan
 from bnncc.targets.cuda.fuse import Fuse, Timed
 from bnncc.targets.cuda.layers import float_plan, integer_plan, xnor_plan
 from bnncc.targets.cuda.plan import KernelPlan, declarations, kernel_prefix
-from bnncc.targets.cuda.select import NO_PATCH, Tier, refused, tier_uses
+from bnncc.targets.cuda.select import Choice, Tier, tier_uses
+from bnncc.targets.cuda.wgmma import wgmma_kernel_args, wgmma_packings, wgmma_plan, wgmma_refusal
 from bnncc.targets.cuda.whole import WholeNetwork, whole_network
 from bnncc.targets.target import SourceFile
 
@@ -71,18 +72,17 @@ class CudaTarget:
 
     def tiles(self, graph: KernelGraph) -> Mapping[str, Packing]:
         """Return in which form the kernels of tier wgmma read weights, by the name of the layer's result."""
-        _ = graph
-        return {}
+        return wgmma_packings(graph, self.tier)
 
     def emit(self, program: KernelProgram) -> CudaArtifact:
         """Return the source of all kernels and their launches."""
         graph = program.graph
         names = kernel_names(program)
         made = tuple(
-            _kernels(program, node, name, self.tier) for node, name in zip(graph.nodes, names, strict=True)
+            _kernels(program, node, name, self) for node, name in zip(graph.nodes, names, strict=True)
         )
         launches = tuple(item.first.launch for item in made)
-        variants = tuple(item.variant for item in made if item.variant is not None)
+        variants = tuple(variant for item in made for variant in item.variants)
         artifact = CudaArtifact(
             name=graph.name,
             files=(),
@@ -98,7 +98,9 @@ class CudaTarget:
         )
         popc = {name: kernel_plan(program, node, name) for node, name in zip(graph.nodes, names, strict=True)}
         costs = {kernel.launch.kernel: kernel.cost for item in made for kernel in item.kernels}
-        whole = whole_network(program, popc, (artifact, costs), self.tier, self.fuse)
+        # Warpgroups have no persistent kernel: who asks for them gets a launch a layer.
+        fuse = Fuse.LAYER if self.tier.is_by_warpgroups and self.fuse is Fuse.AUTO else self.fuse
+        whole = whole_network(program, popc, (artifact, costs), self.tier, fuse)
         return _with_source(artifact, program, () if self.fuse is Fuse.PERSISTENT else made, whole)
 
 
@@ -121,11 +123,13 @@ class _Kernel:
         return self.launch.geometry, self.launch.traffic, self.plan.work or Work()
 
     @property
-    def wrapper(self) -> KernelArgs:
-        """Return the kernel that makes a tile a block."""
+    def wrapper(self) -> TemplateArgs:
+        """Return the kernel around the device function of its layer."""
         plan, body = self.plan, self.plan.body
         threads = plan.geometry.threads
         names = (item.name for item in plan.parameters)
+        if plan.tier == Tier.WGMMA:
+            return wgmma_kernel_args(plan, self.launch.kernel)
         shared = ("shared",) if body.has_shared else ()
         return KernelArgs(
             name=self.launch.kernel,
@@ -140,21 +144,24 @@ class _Kernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kernels:
-    """The kernels of one node: one that runs anywhere, and one that is faster in places."""
+    """The kernels of one node: one that runs anywhere, and others that are faster in places."""
 
     first: _Kernel
-    second: _Kernel | None = None
+    others: tuple[_Kernel, ...] = ()
     uses: tuple[TierUse, ...] = ()
 
     @property
-    def variant(self) -> Variant | None:
-        """Return when the second kernel runs."""
-        return None if self.second is None else Variant(launch=self.second.launch, uses=self.uses)
+    def variants(self) -> tuple[Variant, ...]:
+        """Return when the other kernels run."""
+        return tuple(
+            Variant(launch=item.launch, uses=tuple(use for use in self.uses if use.tier == item.launch.tier))
+            for item in self.others
+        )
 
     @property
     def kernels(self) -> tuple[_Kernel, ...]:
         """Return all of them."""
-        return tuple(item for item in (self.first, self.second) if item is not None)
+        return (self.first, *self.others)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -162,22 +169,37 @@ class _Kernels:
         return tuple(text for item in self.kernels for text in (render(item.plan.args), render(item.wrapper)))
 
 
-def _kernels(program: KernelProgram, node: KernelOp, name: str, tier: Tier) -> _Kernels:
-    """Return the kernels that ``tier`` gives to ``node``."""
-    if not isinstance(node, XnorLayer) or tier is Tier.POPC:
+def _kernels(program: KernelProgram, node: KernelOp, name: str, target: CudaTarget) -> _Kernels:
+    """Return the kernels that the tier of ``target`` gives to ``node``."""
+    if not isinstance(node, XnorLayer) or target.tier is Tier.POPC:
         return _Kernels(first=_kernel(program, node, name, kernel_plan(program, node, name)))
-    bmma_name = f"{name}_bmma"
-    plan = bmma_plan(program, node, bmma_name)
-    if plan is None:
-        first = _kernel(program, node, name, kernel_plan(program, node, name))
-        return _Kernels(first=first, uses=refused(NO_PATCH))
-    bmma = _kernel(program, node, bmma_name, plan)
-    if tier is Tier.BMMA:
-        return _Kernels(first=bmma)
     popc = _kernel(program, node, name, kernel_plan(program, node, name))
-    uses = tier_uses(popc.timed, bmma.timed)
-    is_used = any(use.from_images is not None for use in uses)
-    return _Kernels(first=popc, second=bmma if is_used else None, uses=uses)
+    bmma = _bmma(program, node, name)
+    wgmma = _wgmma(program, node, name, target.tier)
+    choice = Choice(
+        popc=popc.timed,
+        bmma=None if bmma is None else bmma.timed,
+        wgmma=None if wgmma is None else wgmma.timed,
+        no_wgmma=wgmma_refusal(node),
+    )
+    uses = tier_uses(choice)
+    if target.tier is Tier.BMMA:
+        return _Kernels(first=bmma or popc, uses=() if bmma else uses)
+    if target.tier is not Tier.AUTO:
+        return _Kernels(first=wgmma or bmma or popc, uses=() if wgmma else uses)
+    used = {use.tier for use in uses if use.from_images is not None}
+    others = tuple(item for item in (bmma, wgmma) if item is not None and item.launch.tier in used)
+    return _Kernels(first=popc, others=others, uses=uses)
+
+
+def _bmma(program: KernelProgram, node: XnorLayer, name: str) -> _Kernel | None:
+    plan = bmma_plan(program, node, f"{name}_bmma")
+    return None if plan is None else _kernel(program, node, f"{name}_bmma", plan)
+
+
+def _wgmma(program: KernelProgram, node: XnorLayer, name: str, tier: Tier) -> _Kernel | None:
+    plan = wgmma_plan(program, node, f"{name}_wgmma", tier)
+    return None if plan is None else _kernel(program, node, f"{name}_wgmma", plan)
 
 
 def _kernel(program: KernelProgram, node: KernelOp, name: str, plan: KernelPlan) -> _Kernel:
@@ -187,7 +209,7 @@ def _kernel(program: KernelProgram, node: KernelOp, name: str, plan: KernelPlan)
         origin=str(node.span),
         arguments=tuple(parameter.argument for parameter in plan.parameters),
         geometry=plan.geometry,
-        traffic=traffic_of(program, node),
+        traffic=traffic_of(program, node, is_tiled=plan.tier == Tier.WGMMA),
         tier=plan.tier,
     )
     return _Kernel(launch=launch, plan=plan)
@@ -224,8 +246,10 @@ def _headers(artifact: CudaArtifact) -> str:
     names = ["bnncc_rt.cuh"]
     if artifact.persistent:
         names.append("bnncc_grid.cuh")
-    if "bmma" in tiers:
+    if tiers & {Tier.BMMA, Tier.WGMMA}:
         names.append("bnncc_bmma.cuh")
+    if Tier.WGMMA in tiers:
+        names.append("bnncc_wgmma.cuh")
     folder = resource_dir("templates") / "include"
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
@@ -259,23 +283,24 @@ def kernel_plan(program: KernelProgram, node: KernelOp, name: str) -> KernelPlan
 
 
 def kernel_names(program: KernelProgram) -> tuple[str, ...]:
-    """Return the name of each node's kernel, ``bnncc_<network>_<value>``; ``_bmma`` may follow each."""
+    """Return the name of each node's kernel, ``bnncc_<network>_<value>``; a tier may follow each."""
     names: list[str] = []
+    taken: set[str] = set()
     for node in program.graph.nodes:
         base = f"{kernel_prefix(program)}{c_identifier(node.result.name)}"
         name, copy = base, 1
-        while any(taken in {name, f"{name}_bmma"} or name == f"{taken}_bmma" for taken in names):
+        while taken & (mine := {name, *(f"{name}_{tier}" for tier in Tier)}):
             copy += 1
             name = f"{base}_{copy}"
         names.append(name)
+        taken |= mine
     return tuple(names)
 
 
 def _plan_lines(node: KernelOp, item: _Kernels) -> tuple[str, ...]:
     """Return what the head of the source says about the launch of ``node``."""
     lines = [f"{_launch_text(item.first.launch)}  {origin_text(node)}"]
-    if item.variant is not None:
-        lines.append(f"  or {_launch_text(item.variant.launch)}  {_uses_text(item.variant)}")
+    lines.extend(f"  or {_launch_text(variant.launch)}  {_uses_text(variant)}" for variant in item.variants)
     return tuple(c_comment(line) for line in lines)
 
 

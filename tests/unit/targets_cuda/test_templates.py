@@ -12,12 +12,12 @@ import jinja2.meta
 import pytest
 
 from bnncc._resources import resource_dir
-from bnncc.targets.cuda import args
+from bnncc.targets.cuda import args, wgmma_args
 
 TEMPLATES = resource_dir("templates")
 CLASSES = [
     item
-    for item in vars(args).values()
+    for item in {**vars(args), **vars(wgmma_args)}.values()
     if isinstance(item, type) and "template" in vars(item) and is_dataclass(item)
 ]
 LOADER = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES))
