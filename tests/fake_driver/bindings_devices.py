@@ -52,7 +52,9 @@ def test_contexts_are_a_stack_of_each_thread(contexts):
     ok(d.cuCtxPushCurrent(second))
     assert int(ok(d.cuCtxGetDevice())) == 1
     elsewhere = []
-    thread = threading.Thread(target=lambda: elsewhere.append((code(d.cuMemAlloc(4)), int(ok(d.cuCtxGetCurrent())))))
+    thread = threading.Thread(
+        target=lambda: elsewhere.append((code(d.cuMemAlloc(4)), int(ok(d.cuCtxGetCurrent()))))
+    )
     thread.start()
     thread.join()
     assert elsewhere == [(201, 0)]
@@ -84,7 +86,12 @@ def test_a_context_of_ones_own():
 
 def test_what_belongs_to_another_context_is_refused(contexts):
     ok(d.cuCtxSetCurrent(contexts[0]))
-    stream, event, kernel, buffer = ok(d.cuStreamCreate(0)), ok(d.cuEventCreate(0)), function(), device_array([0] * 4)
+    stream, event, kernel, buffer = (
+        ok(d.cuStreamCreate(0)),
+        ok(d.cuEventCreate(0)),
+        function(),
+        device_array([0] * 4),
+    )
     ok(d.cuCtxSetCurrent(contexts[1]))
     assert code(launch(kernel, buffer, 1)) == 400
     assert code(d.cuStreamSynchronize(stream)) == 400

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from cuda.bindings import driver as d
 
-from tests.fake_driver.script import arguments, code, device_array, function, launch, ok, pinned, read, say_open
+from tests.fake_driver.script import (
+    arguments,
+    code,
+    device_array,
+    function,
+    launch,
+    ok,
+    pinned,
+    read,
+    say_open,
+)
 
 GLOBAL, THREAD_LOCAL, RELAXED = d.CUstreamCaptureMode
 UNSUPPORTED, INVALIDATED = 900, 901

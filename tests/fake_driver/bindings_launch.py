@@ -27,6 +27,7 @@ KIB = 1024
 
 @pytest.fixture(autouse=True)
 def context():
+    attached().show("sm_80")
     opened = say_open()
     yield opened
     ok(d.cuCtxPopCurrent())
@@ -63,7 +64,12 @@ def cluster(x):
     ("make", "expected"),
     [
         (lambda: launch_attribute("COOPERATIVE", cooperative=1), 0),
-        (lambda: launch_attribute("PROGRAMMATIC_STREAM_SERIALIZATION", programmaticStreamSerializationAllowed=1), 0),
+        (
+            lambda: launch_attribute(
+                "PROGRAMMATIC_STREAM_SERIALIZATION", programmaticStreamSerializationAllowed=1
+            ),
+            0,
+        ),
         (lambda: launch_attribute("PRIORITY", priority=-1), 0),
         (lambda: cluster(1), 0),
         (lambda: cluster(2), 801),
@@ -82,7 +88,11 @@ def test_blocks_of_a_cooperative_launch_wait_for_each_other(way):
     if way == "call":
         ok(d.cuLaunchCooperativeKernel(kernel, 6, 1, 1, 32, 1, 1, 0, 0, arguments(count, after)))
     else:
-        ok(launch_ex(kernel, (count, after), [launch_attribute("COOPERATIVE", cooperative=1)], grid=6, block=32))
+        ok(
+            launch_ex(
+                kernel, (count, after), [launch_attribute("COOPERATIVE", cooperative=1)], grid=6, block=32
+            )
+        )
     assert read(after, 6) == [6] * 6
 
 
@@ -150,7 +160,9 @@ def reports():
 def test_occupancy_follows_shared_memory():
     kernel = function("shared")
     ok(d.cuFuncSetAttribute(kernel, SHARED_DYNAMIC, 160 * KIB))
-    blocks = [ok(d.cuOccupancyMaxActiveBlocksPerMultiprocessor(kernel, 64, n * KIB)) for n in (0, 32, 80, 160)]
+    blocks = [
+        ok(d.cuOccupancyMaxActiveBlocksPerMultiprocessor(kernel, 64, n * KIB)) for n in (0, 32, 80, 160)
+    ]
     # 164 KiB a multiprocessor; each block takes 256 bytes of its own and 1 KiB of the system's.
     assert blocks == [32, 4, 2, 1]
     assert ok(d.cuOccupancyMaxActiveBlocksPerMultiprocessor(kernel, 64, 163 * KIB)) == 0
@@ -177,7 +189,10 @@ def test_variables_keep_what_host_and_kernels_write():
 
 
 def test_images_that_do_not_fit(capfd):
-    assert code(d.cuModuleLoadData(b"\x7fELF and no more, padded to the length of a header".ljust(64) + b"\0")) == 200
+    assert (
+        code(d.cuModuleLoadData(b"\x7fELF and no more, padded to the length of a header".ljust(64) + b"\0"))
+        == 200
+    )
     assert code(d.cuModuleLoadData(b"nothing\0")) == 200
     assert code(d.cuModuleLoadData(PTX.replace(b"add.s32", b"add.s99"))) == 218
     assert code(d.cuModuleLoadData(PTX.replace(b".target sm_80", b".target sm_90"))) == 209

@@ -226,7 +226,9 @@ def test_a_fault_is_told_by_the_next_wait_and_then_by_every_call(add, capfd):
     ok(launch(add, int(buffer) + (1 << 40), 1, stream=one))
     assert code(d.cuStreamSynchronize(one)) == 700
     assert "out_of_bounds" in capfd.readouterr().err
-    assert [code(answer) for answer in (d.cuMemAlloc(8), d.cuCtxSynchronize(), d.cuMemFree(buffer))] == [700] * 3
+    assert [code(answer) for answer in (d.cuMemAlloc(8), d.cuCtxSynchronize(), d.cuMemFree(buffer))] == [
+        700
+    ] * 3
     ok(d.cuDevicePrimaryCtxReset(0))
     opened = say_open()
     ok(d.cuCtxPopCurrent())

@@ -85,7 +85,9 @@ def _sections(data: bytes) -> Iterator[_Section]:
     for name, kind, flags, _, offset, size, _, info, _, _ in rows:
         text = data[names + name : data.index(b"\0", names + name)].decode()
         no_bits = 8
-        yield _Section(text, flags, offset, size, info, b"" if kind == no_bits else data[offset : offset + size])
+        yield _Section(
+            text, flags, offset, size, info, b"" if kind == no_bits else data[offset : offset + size]
+        )
 
 
 def _symbol_names(sections: dict[str, _Section]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from bnncc.diagnostics import PlatformError
 from bnncc.targets.cuda.device import DEVICES, DeviceRates, arch_number
@@ -85,26 +86,34 @@ class FakeDevice:
         }
 
 
+DEFAULT_DEVICES: Final = "sm_80:4"
+"""Few multiprocessors: a kernel that fills the device is emulated quickly then."""
+
+
 def described_devices(
     names: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> tuple[FakeDevice, ...]:
-    """Return the devices of a text like ``sm_80`` or ``sm_90a,sm_90a``; by default $FAKE_CUDA_DEVICES."""
-    text = environment.get("FAKE_CUDA_DEVICES", "sm_80") if names is None else names
+    """Return the devices of a text like ``sm_80`` or ``sm_90a,sm_90a:4``; by default $FAKE_CUDA_DEVICES.
+
+    A number behind a colon takes the place of the multiprocessors that the described device has.
+    """
+    text = environment.get("FAKE_CUDA_DEVICES", DEFAULT_DEVICES) if names is None else names
     memory_mib = int(environment.get("FAKE_CUDA_MEMORY_MIB", "8192"))
     has_peers = environment.get("FAKE_CUDA_PEERS", "1") != "0"
+    arches_and_counts = [name.strip().partition(":") for name in text.split(",") if name.strip()]
     return tuple(
         FakeDevice(
-            capability=divmod(arch_number(name.strip()), 10),
-            rates=_rates(arch_number(name.strip())),
+            capability=divmod(arch_number(arch), 10),
+            rates=_rates(arch_number(arch), int(count or 0)),
             memory_mib=memory_mib,
             has_peers=has_peers,
         )
-        for name in text.split(",")
-        if name.strip()
+        for arch, _, count in arches_and_counts
     )
 
 
-def _rates(number: int) -> DeviceRates:
+def _rates(number: int, multiprocessors: int) -> DeviceRates:
     described = sorted(DEVICES.values(), key=lambda rates: arch_number(rates.arch))
     older = [rates for rates in described if arch_number(rates.arch) <= number]
-    return older[-1] if older else described[0]
+    rates = older[-1] if older else described[0]
+    return replace(rates, multiprocessors=multiprocessors) if multiprocessors else rates

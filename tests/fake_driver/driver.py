@@ -9,8 +9,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from bnncc.diagnostics import InternalError, PlatformError
 from bnncc.toolchain.occupancy import KernelNeeds, occupancy
 from tests.fake_driver.devices import FakeDevice, described_devices
 from tests.fake_driver.images import Image, ImageError, digest, load_image
+
+T = TypeVar("T")
 
 SUCCESS, INVALID_VALUE, OUT_OF_MEMORY, NOT_FOUND = 0, 1, 2, 500
 ILLEGAL_ADDRESS, LAUNCH_TIMEOUT, MISALIGNED_ADDRESS, LAUNCH_FAILED, UNKNOWN = 700, 702, 716, 719, 999
@@ -98,7 +100,6 @@ class FakeDriver:
         self.functions: dict[int, tuple[int, emulator.KernelSignature]] = {}
         self.variables: dict[int, dict[str, int]] = {}
         self.ptx_of: dict[str, bytes] = {}
-        # Linux ends the emulator's child processes with the thread that started them: this one stays.
         self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fake-libcuda")
         # The C++ side keeps the pointers only.
         self._kept = _Callbacks(
@@ -256,19 +257,15 @@ class FakeDriver:
 
     def _variable(self, module: int, name: bytes, size_bytes: Any) -> int:
         try:
-            size_bytes[0] = len(self._variable_content(module, name.decode()))
+            size_bytes[0] = len(self._run(self.images[module].module.read_variable, name.decode()))
         except InternalError:  # there is none of that name
             return NOT_FOUND
         return SUCCESS
 
-    def _variable_content(self, module: int, name: str) -> bytes:
-        return self._runner.submit(self.images[module].module.read_variable, name).result()
-
     def _bind(self, module: int, name: bytes, address: int) -> int:
-        content = self._variable_content(module, name.decode())
-        self._view(address, len(content))[:] = np.frombuffer(content, np.uint8)
-        self._note_written(address, len(content))
         self.variables[module][name.decode()] = address
+        self._read_variables(module)
+        self._note_written(address, self.buffers[address][1].size_bytes)
         return SUCCESS
 
     # ---- launches ----
@@ -276,8 +273,8 @@ class FakeDriver:
     def _launch(self, given: Any) -> int:
         request = given[0]
         module, kernel = self.functions[request.function]
-        emulated = self.images[module].module
         content = ctypes.string_at(request.parameters, request.parameter_bytes)
+        arguments = [content[p.offset : p.offset + p.size_bytes] for p in kernel.parameters]
         options = emulator.LaunchOptions(
             memory=self.memory,
             cooperative=bool(request.is_cooperative),
@@ -285,31 +282,33 @@ class FakeDriver:
             registers=self.images[module].facts_of(kernel).registers,
             regions=self._out_of_reach(request.reachable_devices),
         )
-        sizes = {
-            name: self.buffers[address][1].size_bytes for name, address in self.variables[module].items()
-        }
-        for name, address in self.variables[module].items():
-            content_now = self._view(address, sizes[name]).tobytes()
-            self._runner.submit(emulated.write_variable, name, content_now).result()
+        launch = partial(self.images[module].module.launch, kernel.name, request.grid[:], request.block[:])
+        self._write_variables(module)
         try:
-            self._runner.submit(
-                emulated.launch,
-                kernel.name,
-                request.grid[:],
-                request.block[:],
-                [content[p.offset : p.offset + p.size_bytes] for p in kernel.parameters],
-                shared_bytes=request.shared_bytes,
-                options=options,
-            ).result()
+            self._run(launch, arguments, shared_bytes=request.shared_bytes, options=options)
         except emulator.EmulatorFault as fault:
             self.faults.append(fault)
             print(f"fake libcuda: {fault}", file=sys.stderr)
             return _error_of(fault)
-        for name, address in self.variables[module].items():
-            self._view(address, sizes[name])[:] = np.frombuffer(
-                self._variable_content(module, name), np.uint8
-            )
+        self._read_variables(module)
         return SUCCESS
+
+    def _run(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Return what ``function`` of the emulator gives.
+
+        Linux ends its child processes with the thread that started them, so one thread that stays runs it.
+        """
+        return self._runner.submit(function, *arguments, **named).result()
+
+    def _write_variables(self, module: int) -> None:
+        for name, address in self.variables[module].items():
+            content = self._view(address, self.buffers[address][1].size_bytes).tobytes()
+            self._run(self.images[module].module.write_variable, name, content)
+
+    def _read_variables(self, module: int) -> None:
+        for name, address in self.variables[module].items():
+            content = self._run(self.images[module].module.read_variable, name)
+            self._view(address, len(content))[:] = np.frombuffer(content, np.uint8)
 
     def _out_of_reach(self, devices: int) -> tuple[emulator.Region, ...]:
         """Return an empty region in each buffer of another device: all of it is out of bounds then."""
@@ -323,7 +322,10 @@ class FakeDriver:
         module, kernel = self.functions[function]
         facts = self.images[module].facts_of(kernel)
         needs = KernelNeeds(
-            threads=threads, registers=facts.registers, shared_bytes=shared_bytes, barriers=max(1, facts.barriers)
+            threads=threads,
+            registers=facts.registers,
+            shared_bytes=shared_bytes,
+            barriers=max(1, facts.barriers),
         )
         return occupancy(self.devices[device].limits, needs).blocks
 

@@ -84,15 +84,16 @@ def load_image(address: int, device: FakeDevice, ptx_of: dict[str, bytes], drive
             raise ImageError(NO_BINARY_FOR_GPU, f"a cubin for sm_{cubin.arch} on sm_{number}")
         text = _registered(cubin.data, ptx_of)
         module = _loaded(text, emulated)
-        return Image(
-            module=module, facts=cubin.kernels, ptx_version=_target(text), binary_version=cubin.arch
-        )
+        return Image(module=module, facts=cubin.kernels, ptx_version=_target(text), binary_version=cubin.arch)
     text = ctypes.string_at(address).decode(errors="replace")
     if ".version" not in text:
         raise ImageError(INVALID_IMAGE, "neither a cubin nor PTX")
     _check_ptx(text, number, driver_version)
     return Image(
-        module=_loaded(text, emulated), facts=_assembled(text, number), ptx_version=_target(text), binary_version=number
+        module=_loaded(text, emulated),
+        facts=_assembled(text, number),
+        ptx_version=_target(text),
+        binary_version=number,
     )
 
 
@@ -108,7 +109,9 @@ def _registered(cubin: bytes, ptx_of: dict[str, bytes]) -> str:
     folder = os.environ.get("FAKE_CUDA_PTX")
     path = Path(folder) / f"{name}.ptx" if folder else None
     if path is None or not path.is_file():
-        raise ImageError(INVALID_IMAGE, "no PTX is registered for this cubin (FakeDriver.register, $FAKE_CUDA_PTX)")
+        raise ImageError(
+            INVALID_IMAGE, "no PTX is registered for this cubin (FakeDriver.register, $FAKE_CUDA_PTX)"
+        )
     return path.read_text()
 
 
@@ -134,19 +137,29 @@ def _check_ptx(text: str, number: int, driver_version: int) -> None:
     # PTX 9.0 came with CUDA 13.0, and 8.0 with 12.0.
     needed = 1000 * (int(version[1]) + 4) + 10 * int(version[2])
     if needed > driver_version:
-        raise ImageError(UNSUPPORTED_PTX_VERSION, f"PTX {version[1]}.{version[2]} and a driver {driver_version}")
+        raise ImageError(
+            UNSUPPORTED_PTX_VERSION, f"PTX {version[1]}.{version[2]} and a driver {driver_version}"
+        )
 
 
 def _assembled(text: str, number: int) -> dict[str, KernelFacts]:
     """Return the facts of PTX as the assembler of a toolkit makes them; nothing without a toolkit."""
-    assembler = next((p for root in toolkit_roots(os.environ) if (p := root / "bin" / "ptxas").is_file()), None)
+    assembler = next(
+        (p for root in toolkit_roots(os.environ) if (p := root / "bin" / "ptxas").is_file()), None
+    )
     if assembler is None:
         return {}
     suffix = re.search(r"^\s*\.target\s+sm_\d+([af]?)", text, re.MULTILINE)
     with tempfile.TemporaryDirectory(prefix="fake-cuda-") as folder:
         source, result = Path(folder) / "a.ptx", Path(folder) / "a.cubin"
         source.write_text(text.rstrip("\0"))
-        command = [str(assembler), f"-arch=sm_{number}{suffix[1] if suffix else ''}", "-o", str(result), str(source)]
+        command = [
+            str(assembler),
+            f"-arch=sm_{number}{suffix[1] if suffix else ''}",
+            "-o",
+            str(result),
+            str(source),
+        ]
         done = subprocess.run(command, capture_output=True, timeout=120, check=False)
         return read_cubin(result.read_bytes()).kernels if done.returncode == 0 else {}
 

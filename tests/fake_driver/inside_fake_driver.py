@@ -31,7 +31,7 @@ def fake():
 def session(fake):
     fake.fail("")
     fake.faults.clear()
-    fake.show("sm_80")
+    fake.show("sm_80:4")
     with CudaSession() as opened:
         yield opened
     fake.fail("")
@@ -150,7 +150,7 @@ def test_sessions_come_and_go(fake):
     for _ in range(3):
         with CudaSession() as opened:
             assert opened.device.name == "fake A100 (emulated)"
-            assert opened.device.multiprocessors == 108
+            assert opened.device.multiprocessors == 4
         opened.close()
     assert fake.alive("contexts") == before
     with pytest.raises(PlatformError, match="session is closed"), opened.active("loading"):
@@ -209,21 +209,21 @@ def test_no_device(fake):
     fake.show("")
     with pytest.raises(PlatformError, match=r"no CUDA-capable device.*nvidia-smi"):
         list_devices()
-    fake.show("sm_80")
+    fake.show("sm_80:4")
 
 
 def test_a_device_the_code_is_not_for(session, fake):
-    fake.show("sm_75")
+    fake.show("sm_75:4")
     with CudaSession() as older, pytest.raises(PlatformError, match=r"7.5.*cubin sm_80.*--arch sm_75"):
         loaded(older, fake, dense_chain)
-    fake.show("sm_80")
+    fake.show("sm_80:4")
 
 
 @pytest.fixture
 def checked(fake, monkeypatch):
     """``gpu_check`` with the PTX of every cubin registered, and little to do."""
     fake.fail("")
-    fake.show("sm_80")
+    fake.show("sm_80:4")
 
     def compile_both(compiler, source, arch, kind, **options):
         ptx, cubin = (compile_cuda(compiler, source, arch, made, **options) for made in ("ptx", "cubin"))
@@ -279,4 +279,4 @@ def test_gpu_check_without_a_device(checked, fake, capsys):
     fake.show("")
     assert checked(["--no-files"]) == 4
     assert "no CUDA-capable device" in capsys.readouterr().err
-    fake.show("sm_80")
+    fake.show("sm_80:4")

@@ -107,7 +107,9 @@ def arguments(*values: int) -> Any:
     return tuple(int(value) for value in values), tuple(kinds)
 
 
-def launch(kernel: Any = None, *values: int, grid: int = 1, block: int = 4, stream: Any = 0, shared: int = 0) -> Any:
+def launch(
+    kernel: Any = None, *values: int, grid: int = 1, block: int = 4, stream: Any = 0, shared: int = 0
+) -> Any:
     """Return the answer to a launch; of ``add`` on a fresh buffer by default."""
     if kernel is None:
         kernel, values = function(), (int(ok(d.cuMemAlloc(4 * grid * block))), 1)

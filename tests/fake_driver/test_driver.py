@@ -71,8 +71,16 @@ OPEN = "say_open()\n"
         ("cuModuleLoadData=209", OPEN + "say(d.cuModuleLoadData(PTX))", "209"),
         ("cuModuleLoadData=INVALID_PTX", OPEN + "say(d.cuModuleLoadData(PTX))", "218"),
         # What kills the context comes when somebody waits, and stays.
-        ("kernel@1=LAUNCH_TIMEOUT", OPEN + "say(launch(), d.cuCtxSynchronize(), d.cuMemAlloc(64))", "0 702 702"),
-        ("kernel@2=700", OPEN + "say(launch(), launch(), d.cuCtxSynchronize(), d.cuMemAlloc(8))", "0 0 700 700"),
+        (
+            "kernel@1=LAUNCH_TIMEOUT",
+            OPEN + "say(launch(), d.cuCtxSynchronize(), d.cuMemAlloc(64))",
+            "0 702 702",
+        ),
+        (
+            "kernel@2=700",
+            OPEN + "say(launch(), launch(), d.cuCtxSynchronize(), d.cuMemAlloc(8))",
+            "0 0 700 700",
+        ),
         (
             "cuCtxSynchronize=ECC_UNCORRECTABLE",
             OPEN + "say(d.cuCtxSynchronize(), d.cuMemAlloc(8), d.cuDevicePrimaryCtxReset(0)); "
@@ -131,7 +139,9 @@ def test_a_process_without_the_emulator_has_no_device(tmp_path: Path) -> None:
     folder = build.driver_folder()
     command = ["cc", str(source), "-o", str(tmp_path / "host"), str(folder / "libcuda.so.1")]
     subprocess.run(command, check=True, capture_output=True)
-    done = subprocess.run([str(tmp_path / "host")], env={"LD_LIBRARY_PATH": str(folder)}, capture_output=True, check=False)
+    done = subprocess.run(
+        [str(tmp_path / "host")], env={"LD_LIBRARY_PATH": str(folder)}, capture_output=True, check=False
+    )
     assert done.returncode == 100
     assert b"no Python" in done.stderr
 
@@ -140,12 +150,20 @@ def test_the_signatures_are_those_of_the_toolkit() -> None:
     from bnncc.toolchain.cuda_compiler import toolkit_roots
     from bnncc.toolchain.host_compiler import find_cxx_compiler
 
-    headers = next((r / "include" for r in toolkit_roots(os.environ) if (r / "include" / "cuda.h").is_file()), None)
+    headers = next(
+        (r / "include" for r in toolkit_roots(os.environ) if (r / "include" / "cuda.h").is_file()), None
+    )
     if headers is None:
         pytest.skip("no cuda.h on this machine")
     if b"CUDA_VERSION 13" not in (headers / "cuda.h").read_bytes():
         pytest.skip("a cuda.h of another generation")
-    flags = ["-std=c++17", "-fsyntax-only", "-DFAKE_CUDA_AGAINST_CUDA_H", '-DFAKE_CUDA_HOME=""', f"-I{headers}"]
+    flags = [
+        "-std=c++17",
+        "-fsyntax-only",
+        "-DFAKE_CUDA_AGAINST_CUDA_H",
+        '-DFAKE_CUDA_HOME=""',
+        f"-I{headers}",
+    ]
     units = [str(path) for path in sorted(build.SOURCES.glob("*.cpp"))]
     done = subprocess.run(
         [*find_cxx_compiler().command, *flags, *units], capture_output=True, text=True, check=False

@@ -31,6 +31,7 @@ typedef struct CUgraphExec_st *CUgraphExec;
 typedef struct CUmemPoolHandle_st *CUmemoryPool;
 typedef struct CUuuid_st { char bytes[16]; } CUuuid;
 typedef struct CUctxCreateParams_st CUctxCreateParams;
+typedef struct CUexecAffinityParam_st CUexecAffinityParam;
 
 typedef enum CUdevice_attribute_enum : int {} CUdevice_attribute;
 typedef enum CUfunction_attribute_enum : int {

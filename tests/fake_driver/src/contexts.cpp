@@ -141,6 +141,17 @@ API cuCtxCreate_v4(CUcontext *context, CUctxCreateParams *parameters, unsigned f
     return CUDA_SUCCESS;
 }
 
+// The forms that hosts built with CUDA 12 ask for.
+API cuCtxCreate_v2(CUcontext *context, unsigned flags, CUdevice device)
+{
+    return cuCtxCreate_v4(context, nullptr, flags, device);
+}
+
+API cuCtxCreate_v3(CUcontext *context, CUexecAffinityParam *, int count, unsigned flags, CUdevice device)
+{
+    return count ? not_supported("cuCtxCreate with parameters") : cuCtxCreate_v4(context, nullptr, flags, device);
+}
+
 API cuCtxDestroy_v2(CUcontext context)
 {
     ENTER(INIT);

@@ -384,3 +384,9 @@ API cuEventElapsedTime_v2(float *milliseconds, CUevent before, CUevent after)
     *milliseconds = (float)(*after->milliseconds - *before->milliseconds);
     return before->context->error;
 }
+
+// The form that hosts built with CUDA 12 ask for.
+API cuEventElapsedTime(float *milliseconds, CUevent before, CUevent after)
+{
+    return cuEventElapsedTime_v2(milliseconds, before, after);
+}

@@ -1,0 +1,548 @@
+"""The CUDA runtime on real PyCUDA, cuda-bindings and the fake driver; `test_cuda_runtime` starts these."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from bnncc.diagnostics import DataError, PlatformError
+from bnncc.ir.reference.program import run_program
+from bnncc.runtime import dlpack
+from bnncc.runtime.cuda import KernelCall, context, graphs, staging
+from bnncc.targets.cuda.fuse import Fuse
+from tests.cuda_programs import inputs_of
+from tests.fake_driver.driver import attached
+from tests.fake_driver.runtime_networks import (
+    KINDS,
+    ForeignStream,
+    WithDlpack,
+    WithInterface,
+    load_small,
+    open_session,
+    small_program,
+)
+
+
+@pytest.fixture(scope="module")
+def fake():
+    return attached()
+
+
+@pytest.fixture
+def session(fake):
+    with open_session(fake) as opened:
+        yield opened
+    fake.fail("")
+
+
+@pytest.fixture
+def network(session):
+    loaded = load_small(session)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture
+def stream(session):
+    made = ForeignStream(session)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(fake):
+    before = {kind: fake.alive(kind) for kind in KINDS}
+    yield
+    gc.collect()
+    assert {kind: fake.alive(kind) for kind in KINDS} == before
+
+
+def images(count, seed=1):
+    return inputs_of(small_program(), count, seed=seed)["image"]
+
+
+def expected(array):
+    if len(array) == 0:
+        return np.zeros((0, 10), np.float32)
+    return run_program(small_program(), {"image": array})["scores"]
+
+
+def scores(network, array, **options):
+    return network.run_on_device({"image": array}, **options)["scores"]
+
+
+# ---- arrays of other libraries ----
+
+
+@pytest.mark.parametrize("kind", [WithInterface, WithDlpack])
+def test_arrays_are_read_in_place_after_what_their_library_still_does(session, network, stream, kind, fake):
+    theirs = ForeignStream(session)
+    array = kind(session, images(5), theirs)
+    copies = fake.called("cuMemcpyHtoD") + fake.called("cuMemcpyHtoDAsync")
+    launched = fake.calls.get("launch", 0)
+    result = scores(network, array, stream=stream)
+    assert fake.calls.get("launch", 0) == launched, "nobody has waited yet"
+    assert fake.called("cuMemcpyHtoD") + fake.called("cuMemcpyHtoDAsync") == copies
+    np.testing.assert_array_equal(result.numpy(), expected(array.array))
+    assert result.device == 0
+    assert (len(result), result.dtype) == (5, np.float32)
+    array.close()
+    theirs.close()
+
+
+def test_a_dlpack_array_is_asked_for_on_the_callers_stream(session, network, stream):
+    array = WithDlpack(session, images(2))
+    scores(network, array, stream=stream)
+    assert array.asked == stream.cuda_stream
+    scores(network, array)
+    assert array.asked == 1, "the default stream has the number 1 in DLPack"
+    array.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"typestr": "<f4"}, "dtype float32; it should be int8"),
+        ({"strides": (1, 2, 3, 4)}, "contiguous"),
+        ({"shape": (5, 3)}, "shape"),
+        ({"mask": 1}, "mask"),
+    ],
+)
+def test_arrays_that_do_not_fit(session, network, changes, word):
+    array = WithInterface(session, images(5), **changes)
+    with pytest.raises(DataError, match=word):
+        scores(network, array)
+    array.close()
+
+
+def test_arrays_elsewhere(session, network):
+    array = WithDlpack(session, images(2), device=(dlpack.CUDA, 3))
+    with pytest.raises(DataError, match=r"device 3.*device 0.*device=3"):
+        scores(network, array)
+    for other in (images(2), [[1]]):
+        with pytest.raises(DataError, match=r"host|not on the device"):
+            scores(network, other)
+    array.close()
+
+
+def test_our_arrays_are_read_by_others(session, network, stream):
+    array = WithDlpack(session, images(6))
+    result = scores(network, array, stream=stream)
+    interface = result.__cuda_array_interface__
+    assert interface["stream"] == stream.cuda_stream
+    assert interface["version"] == 3
+    assert result.__dlpack_device__() == (dlpack.CUDA, 0)
+    read = dlpack.import_capsule(result.__dlpack__(stream=1))
+    assert (read.address, read.shape) == (interface["data"][0], (6, 10))
+    np.testing.assert_array_equal(np.asarray(result), expected(array.array))
+    with pytest.raises(BufferError, match="copy"):
+        result.__dlpack__(copy=True)
+    with pytest.raises(ValueError, match="without a copy"):
+        np.asarray(result, copy=False)
+    array.close()
+
+
+def test_outputs_of_the_caller(session, network, stream):
+    array, out = WithDlpack(session, images(4)), WithInterface(session, np.zeros((4, 10), np.float32))
+    assert scores(network, array, stream=stream, out={"scores": out}) is out
+    stream.synchronize()
+    np.testing.assert_array_equal(out.numpy(), expected(array.array))
+    for bad, word in (
+        ({"scores": WithInterface(session, np.zeros((3, 10), np.float32))}, r"\(4, 10\)"),
+        ({"scores": WithInterface(session, np.zeros((4, 10), np.int8))}, "dtype"),
+        ({"score": out}, "makes the outputs scores; not 'score'"),
+    ):
+        with pytest.raises(DataError, match=word):
+            scores(network, array, out=bad)
+        if "scores" in bad:
+            bad["scores"].close()
+    read_only = WithInterface(session, out.array, data=(int(out.memory), True))
+    with pytest.raises(DataError, match="read-only"):
+        scores(network, array, out={"scores": read_only})
+    for item in (array, out, read_only):
+        item.close()
+
+
+def test_memory_of_results_is_used_again_on_the_same_stream_only(session, network, stream):
+    array = WithDlpack(session, images(3))
+    first = scores(network, array, stream=stream)
+    address = first.__dlpack__(stream=stream.cuda_stream) and first._storage.address
+    del first
+    gc.collect()
+    second = scores(network, array, stream=stream)
+    assert second._storage.address == address
+    assert second.__cuda_array_interface__["data"][0] == address, "others may use it: not for the next result"
+    del second
+    third = scores(network, array)
+    assert third._storage.stream.handle == 1
+    del third
+    array.close()
+
+
+def test_a_result_outlives_its_network_and_its_session(fake):
+    session = open_session(fake)
+    network = load_small(session)
+    array = WithDlpack(session, images(2))
+    result = scores(network, array)
+    want = expected(array.array)
+    array.close()
+    network.close()
+    session.close()
+    assert fake.alive("contexts") == 1
+    np.testing.assert_array_equal(result.numpy(), want)
+    del result
+    gc.collect()
+    assert fake.alive("contexts") == 0
+
+
+# ---- streams ----
+
+
+class Protocol:
+    def __init__(self, handle):
+        self.handle_now = handle
+
+    def __cuda_stream__(self):
+        return (0, self.handle_now)
+
+
+class Numba:
+    def __init__(self, handle):
+        self.handle = ctypes.c_void_p(handle)
+
+
+class Cupy:
+    def __init__(self, handle):
+        self.ptr = handle
+
+
+@pytest.mark.parametrize("wrap", [int, Protocol, Numba, Cupy])
+def test_streams_of_every_library(session, network, stream, wrap):
+    array = WithDlpack(session, images(2))
+    result = scores(network, array, stream=wrap(stream.cuda_stream))
+    assert array.asked == stream.cuda_stream
+    np.testing.assert_array_equal(result.numpy(), expected(array.array))
+    assert scores(network, array, stream=wrap(0)).__cuda_array_interface__["stream"] == 1
+    array.close()
+
+
+@pytest.mark.parametrize("item", ["7", 1.5, None.__class__, True])
+def test_what_is_no_stream(session, network, item):
+    array = WithDlpack(session, images(2))
+    with pytest.raises(DataError, match="no CUDA stream"):
+        scores(network, array, stream=item)
+    array.close()
+
+
+def test_runs_on_different_streams_share_a_workspace_in_order(session, network):
+    streams = [ForeignStream(session) for _ in range(3)]
+    arrays = [WithDlpack(session, images(9, seed=seed)) for seed in range(6)]
+    results = [scores(network, array, stream=streams[index % 3]) for index, array in enumerate(arrays)]
+    for array, result in reversed(list(zip(arrays, results, strict=True))):
+        np.testing.assert_array_equal(result.numpy(), expected(array.array))
+    for item in (*arrays, *streams):
+        item.close()
+
+
+# ---- batches of the host ----
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 17, 33, 100])
+@pytest.mark.parametrize("at_once", [None, 1, 7, 16])
+def test_sub_batches_and_parts_change_nothing(session, monkeypatch, count, at_once):
+    monkeypatch.setattr(staging, "PART_BYTES", 16 * 160)
+    network = load_small(session, at_once=at_once, poison=0xA5)
+    array = images(count)
+    np.testing.assert_array_equal(network.run({"image": array})["scores"], expected(array))
+    network.close()
+
+
+def test_copies_and_kernels_take_two_streams(session, network, fake, monkeypatch):
+    monkeypatch.setattr(staging, "PART_BYTES", 16 * 160)
+    before = fake.alive("streams")
+    array = images(100)
+    np.testing.assert_array_equal(network.run({"image": array})["scores"], expected(array))
+    assert fake.alive("streams") == before + 2
+    assert fake.alive("host_allocations") == 2 * 2
+
+
+# ---- graphs ----
+
+
+def test_a_run_that_comes_again_is_a_graph(session, network, fake):
+    assert network.has_graphs
+    array = images(9)
+    for _ in range(4):
+        np.testing.assert_array_equal(network.run({"image": array})["scores"], expected(array))
+    assert fake.alive("graph_execs") == 1
+    launches = fake.called("cuLaunchKernel")
+    replays = fake.called("cuGraphLaunch")
+    changed = images(9, seed=3)
+    np.testing.assert_array_equal(network.run({"image": changed})["scores"], expected(changed))
+    assert fake.called("cuLaunchKernel") == launches
+    assert fake.called("cuGraphLaunch") == replays + 1
+    bigger = images(40)  # a larger workspace: what was captured is not valid any more
+    for _ in range(3):
+        np.testing.assert_array_equal(network.run({"image": bigger})["scores"], expected(bigger))
+        np.testing.assert_array_equal(network.run({"image": array})["scores"], expected(array))
+
+
+def test_graphs_of_device_arrays_run_on_the_callers_stream(session, fake, stream):
+    network = load_small(session, at_once=16)
+    array, out = WithDlpack(session, images(40)), WithInterface(session, np.zeros((40, 10), np.float32))
+    for _ in range(3):
+        scores(network, array, stream=stream, out={"scores": out})
+    stream.synchronize()
+    np.testing.assert_array_equal(out.numpy(), expected(array.array))
+    assert fake.alive("graph_execs") == 1
+    array.close()
+    out.close()
+    network.close()
+
+
+def test_graphs_can_be_switched_off(session, fake):
+    network = load_small(session, graph=False)
+    before = fake.called("cuGraphLaunch")
+    for _ in range(3):
+        np.testing.assert_array_equal(network.run({"image": images(3)})["scores"], expected(images(3)))
+    assert not network.has_graphs
+    assert fake.called("cuGraphLaunch") == before
+    network.close()
+
+
+def test_old_graphs_go(session, network, fake, monkeypatch):
+    monkeypatch.setattr(graphs, "_MOST_GRAPHS", 2)
+    network.run({"image": images(20)})
+    for count in (1, 2, 3, 4):
+        for _ in range(2):
+            network.run({"image": images(count)})
+    assert fake.alive("graph_execs") <= 2
+
+
+def test_device_times(session, network):
+    times = network.profile({"image": images(3)}, repeats=2)
+    assert [time.node for time in times] == [node.result.name for node in small_program().graph.nodes]
+    assert min(time.seconds for time in times) > 0
+    assert network.time_runs({"image": images(3)}, repeats=2) > 0
+
+
+# ---- the whole network in one launch ----
+
+
+def test_a_persistent_kernel_is_launched_cooperatively(session, fake):
+    network = load_small(session, fuse=Fuse.PERSISTENT)
+    before = fake.called("cuLaunchKernelEx")
+    array = images(5)
+    for _ in range(2):
+        np.testing.assert_array_equal(network.run({"image": array})["scores"], expected(array))
+    assert fake.called("cuLaunchKernelEx") == before + 2
+    network.close()
+
+
+def test_a_grid_that_is_too_large_is_explained(session, network):
+    code = network._network._code
+    kernel = next(iter(code._parameters))
+    arguments = tuple(0 for _ in code._parameters[kernel])
+    call = KernelCall(
+        kernel=kernel,
+        origin="small.bnn:1:1",
+        grid=(1 << 20, 1, 1),
+        block=(256, 1, 1),
+        arguments=arguments,
+        cooperative=True,
+    )
+    lane_stream = network._network.lanes
+    with (
+        pytest.raises(PlatformError, match=r"cooperative grid .1048576.*larger device"),
+        session.active("testing"),
+        lane_stream.taken() as lane,
+    ):
+        code.launch(call, lane.own)
+
+
+# ---- threads, sessions, devices ----
+
+
+def test_threads_share_a_network(session, network):
+    arrays = [images(count, seed=count) for count in (1, 5, 8, 17, 3, 9)]
+    wrong: list[object] = []
+
+    def work(array):
+        for _ in range(3):
+            try:
+                np.testing.assert_array_equal(network.run({"image": array})["scores"], expected(array))
+            except BaseException as error:  # noqa: BLE001 - shown below
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(array,)) for array in arrays]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_network_closed_by_another_thread(session, fake):
+    network = load_small(session)
+    network.run({"image": images(2)})
+    thread = threading.Thread(target=network.close)
+    thread.start()
+    thread.join()
+    assert fake.alive("allocations") == 0
+    with pytest.raises(PlatformError, match="was closed"):
+        network.run({"image": images(2)})
+
+
+def test_two_devices(fake):
+    with open_session(fake, "sm_80,sm_80") as first, open_session(fake, "sm_80,sm_80", 1) as second:
+        networks = [load_small(first), load_small(second)]
+        array = images(4)
+        for network in networks:
+            np.testing.assert_array_equal(network.run({"image": array})["scores"], expected(array))
+        there = WithDlpack(second, array)
+        with pytest.raises(DataError, match=r"lies on device 1.*device 0"):
+            scores(networks[0], there)
+        result = scores(networks[1], there)
+        assert result.__dlpack_device__() == (dlpack.CUDA, 1)
+        np.testing.assert_array_equal(result.numpy(), expected(array))
+        del result
+        there.close()
+        for network in networks:
+            network.close()
+    assert not fake.faults
+    with pytest.raises(PlatformError, match="no CUDA device 2; the driver counts 2"):
+        open_session(fake, "sm_80,sm_80", 2)
+
+
+def test_sessions_leave_no_context_current(fake):
+    from pycuda import driver
+
+    for _ in range(3):
+        open_session(fake).close()
+    assert driver.Context.get_current() is None
+    assert fake.alive("contexts") == 0
+
+
+def test_what_is_dropped_is_freed(fake):
+    session = open_session(fake)
+    network = load_small(session)
+    network.run({"image": images(3)})
+    del network, session
+    gc.collect()
+    assert {kind: fake.alive(kind) for kind in KINDS} == dict.fromkeys(KINDS, 0)
+
+
+# ---- failures ----
+
+
+def test_out_of_memory_says_how_much(session, network, fake):
+    network.run({"image": images(1)})
+    fake.fail("cuMemAlloc=OUT_OF_MEMORY")
+    with pytest.raises(
+        PlatformError, match=r"'small', running 64 images: no room for .* asked for, .* free.*fewer images"
+    ):
+        network.run({"image": images(64)})
+    fake.fail("")
+    np.testing.assert_array_equal(network.run({"image": images(64)})["scores"], expected(images(64)))
+
+
+def test_no_memory_for_a_result(session, network, fake):
+    array = WithDlpack(session, images(3))
+    fake.fail("cuMemAlloc=OUT_OF_MEMORY")
+    with pytest.raises(PlatformError, match=r"running on the device: no room for"):
+        scores(network, array)
+    fake.fail("")
+    np.testing.assert_array_equal(scores(network, array).numpy(), expected(array.array))
+    array.close()
+
+
+def test_a_refused_launch_names_kernel_and_layer(session, fake):
+    network = load_small(session, graph=False)
+    fake.fail("cuLaunchKernel=LAUNCH_OUT_OF_RESOURCES")
+    with pytest.raises(
+        PlatformError, match=r"kernel 'bnncc_small_\w+' \(small.bnn:\d+:\d+\) with grid .* too many resources"
+    ):
+        network.run({"image": images(2)})
+    fake.fail("")
+    np.testing.assert_array_equal(network.run({"image": images(2)})["scores"], expected(images(2)))
+    network.close()
+
+
+def test_a_refused_capture_leaves_the_network_usable(session, network, fake):
+    network.run({"image": images(2)})
+    fake.fail("cuGraphInstantiateWithFlags=OUT_OF_MEMORY")
+    with pytest.raises(PlatformError, match="cuGraphInstantiate failed: out of memory"):
+        network.run({"image": images(2)})
+    fake.fail("")
+    np.testing.assert_array_equal(network.run({"image": images(2)})["scores"], expected(images(2)))
+
+
+def test_after_a_kernel_failed_the_process_has_to_restart(fake):
+    session = open_session(fake)
+    network = load_small(session, graph=False)
+    fake.fail("kernel@1=ILLEGAL_ADDRESS")
+    with pytest.raises(
+        PlatformError, match=r"illegal memory access.*restart the process.*CUDA_LAUNCH_BLOCKING"
+    ):
+        network.run({"image": images(2)})
+    fake.fail("")
+    with pytest.raises(PlatformError, match=r"lost before .*illegal memory access.*restart the process"):
+        network.run({"image": images(2)})
+    network.close()
+    session.close()
+
+
+# ---- without cuda-bindings ----
+
+
+@pytest.fixture
+def bare(fake, monkeypatch):
+    monkeypatch.setattr(context, "find_bindings", lambda: None)
+    with open_session(fake) as opened:
+        yield opened
+    fake.fail("")
+
+
+def test_without_bindings_each_layer_is_a_launch(bare, fake):
+    before = fake.called("cuGraphLaunch"), fake.called("cuLaunchKernelEx")
+    network = load_small(bare, fuse=Fuse.AUTO)
+    assert not network.has_graphs
+    for _ in range(3):
+        np.testing.assert_array_equal(network.run({"image": images(40)})["scores"], expected(images(40)))
+    assert (fake.called("cuGraphLaunch"), fake.called("cuLaunchKernelEx")) == before
+    network.close()
+
+
+def test_without_bindings_a_persistent_kernel_is_refused(bare):
+    network = load_small(bare, fuse=Fuse.PERSISTENT)
+    with pytest.raises(
+        PlatformError, match=r"cooperative launch needs cuda-bindings.*pip install 'bnncc\[cuda\]'"
+    ):
+        network.run({"image": images(2)})
+    network.close()
+
+
+def test_without_bindings_there_are_our_streams_and_the_default_one(bare, stream_of_pycuda):
+    network = load_small(bare)
+    array = WithInterface(bare, images(9), stream=None)
+    for given in (None, stream_of_pycuda, 0, stream_of_pycuda):
+        np.testing.assert_array_equal(scores(network, array, stream=given).numpy(), expected(array.array))
+    with pytest.raises(PlatformError, match="a stream that PyCUDA did not make needs cuda-bindings"):
+        scores(network, array, stream=1234)
+    array.close()
+    network.close()
+
+
+@pytest.fixture
+def stream_of_pycuda(bare):
+    from pycuda import driver
+
+    with bare.active("making a stream"):
+        made = [driver.Stream()]
+    yield made[0]
+    with bare.active("destroying a stream"):
+        made.clear()
