@@ -43,8 +43,8 @@ class DeviceView:
     owner: object
 
 
-def view_of(value: Value, item: Any, session: CudaSession, stream: CudaStream, role: str) -> DeviceView:  # noqa: ANN401
-    """Return the array ``item`` of the caller for the input or output ``value``; nothing is copied.
+def view_of(value: Value, item: Any, session: CudaSession, stream: CudaStream, name: str) -> DeviceView:  # noqa: ANN401
+    """Return the array ``item`` of the caller for ``value``, called ``name``; nothing is copied.
 
     What the array's library still does with it comes before what ``stream`` is given from now on: DLPack
     makes its library see to that, and the array interface names a stream.
@@ -52,7 +52,6 @@ def view_of(value: Value, item: Any, session: CudaSession, stream: CudaStream, r
     Raises:
         DataError: it has another element type, is not contiguous, or lies on another device.
     """
-    name = f"{role} '{value.name}'"
     if hasattr(item, "__dlpack_device__"):
         return _view_by_dlpack(value, item, session, stream, name)
     if hasattr(item, "__cuda_array_interface__"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from bnncc.diagnostics import DataError
 from bnncc.ir.graph import Output
+from bnncc.ir.types import Value
 from bnncc.runtime.addresses import array_bytes, array_dtype, image_count
 from bnncc.runtime.cuda.device_arrays import DeviceArray, DeviceView, Storage, view_of
 from bnncc.runtime.cuda.lanes import Lane
@@ -35,7 +36,7 @@ class DeviceRun:
         """Put the run on its stream and return the arrays of its outputs."""
         artifact = self.network.artifact
         views = {
-            value.name: view_of(value, self.inputs[value.name], self.network.session, self.stream, "input")
+            value.name: self._view(value, self.inputs[value.name], f"input '{value.name}'")
             for value in artifact.inputs
         }
         images = image_count(artifact, {name: view.shape for name, view in views.items()})
@@ -58,10 +59,12 @@ class DeviceRun:
         return results
 
     def _given(self, output: Output, images: int) -> DeviceView:
-        session = self.network.session
-        view = view_of(output.value, self.out[output.name], session, self.stream, "output")
+        view = self._view(output.value, self.out[output.name], f"output '{output.name}'")
         check_shape(output, view.shape, images)
         return view
+
+    def _view(self, value: Value, item: Any, name: str) -> DeviceView:  # noqa: ANN401 - any library's object
+        return view_of(value, item, self.network.session, self.stream, name)
 
     def _fresh(self, output: Output, images: int, lane: Lane) -> tuple[DeviceArray, int]:
         size_bytes = array_bytes(output.value, images)

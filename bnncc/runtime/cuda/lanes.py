@@ -39,9 +39,13 @@ class Lane:
         self.pinned = {name: Pinned(driver) for name in outside}
         self._kept: list[object] = []
         self._barrier = Growing(driver, "a barrier")
-        self.barrier = self._barrier.address(BARRIER_BYTES)
-        driver.memset_d8_async(self.barrier, 0, BARRIER_BYTES, self.own.own)
-        self.mark.record(self.own)
+        try:
+            self.barrier = self._barrier.address(BARRIER_BYTES)
+            driver.memset_d8_async(self.barrier, 0, BARRIER_BYTES, self.own.own)
+            self.mark.record(self.own)
+        except BaseException:
+            self.free()
+            raise
 
     @property
     def own(self) -> CudaStream:
