@@ -24,6 +24,9 @@ from bnncc.targets.cuda.select import Tier
 
 if TYPE_CHECKING:
     from bnncc.analysis.summary import Summary
+    from bnncc.data import Dataset
+    from bnncc.training.find_rate import RateSearch
+    from bnncc.training.fit import FitOptions
     from bnncc.training.progress import EpochRecord, Observer
 
 NumberT = TypeVar("NumberT", int, float)
@@ -84,8 +87,10 @@ class TrainKeywords(TypedDict, total=False):
     """What `train` takes besides the network and the data.
 
     ``epochs``, ``batch``, ``lr``, ``seed`` replace those of the train block or of the preset; ``preset``
-    (``paper-theano``, ``paper-torch7``, ``modern``) the whole recipe. ``resume`` is the folder of a run to
-    go on with.
+    (``paper-theano``, ``paper-torch7``, ``binaryconnect``, ``modern``) the whole recipe. ``resume`` is the
+    folder of a run to go on with; ``init`` weights, or a run, to start from; ``teacher`` the run that
+    ``distill`` imitates. ``precision`` is ``auto``, ``float32`` or ``bfloat16``; ``checkpoint_steps`` the
+    steps between two checkpoints inside an epoch.
     """
 
     folder: Path | str | None
@@ -95,8 +100,14 @@ class TrainKeywords(TypedDict, total=False):
     batch: int | None
     lr: float | None
     seed: int | None
+    init: Path | str | None
+    teacher: Path | str | None
     device: str
     threads: int | None
+    precision: str
+    deterministic: bool
+    checkpoint_steps: int | None
+    tensorboard: bool
     data_dir: Path | str | None
     download: bool
     observer: Observer | None
@@ -146,39 +157,77 @@ def train(model: Model | Path | str, data: str, **options: Unpack[TrainKeywords]
         PlatformError: torch or the device is missing.
     """
     try:
-        from bnncc.training.fit import FitOptions, fit
+        from bnncc.training.fit import fit
+        from bnncc.training.progress import PlainLines
+        from bnncc.training.team import is_first_process
+        from bnncc.training.tensorboard import TensorBoard
     except ModuleNotFoundError as error:
         raise PlatformError(f"training needs '{error.name}': pip install 'bnncc[train]'") from error
-    from bnncc.data.load import load_dataset
-
     loaded = model if isinstance(model, Model) else load(model)
-    spec = _recipe(loaded, data, options)
-    given_dir = options.get("data_dir")
-    dataset = load_dataset(
-        data, None if given_dir is None else Path(given_dir), download=options.get("download", True)
-    )
-    resumed = options.get("resume")
-    folder = Path(resumed or options.get("folder") or new_run(loaded.graph.name))
-    result = fit(
-        loaded.graph,
-        spec,
-        dataset,
-        FitOptions(
-            run_dir=folder,
-            device=options.get("device", "auto"),
-            threads=options.get("threads"),
-            resume=resumed is not None,
-            source=read_bytes(loaded.path, "network").decode(errors="replace"),
-        ),
-        options.get("observer"),
-    )
-    remember_run(loaded.graph.name, result.best_path, loaded.overrides)
+    chosen = _fit_options(loaded, options)
+    observer = options.get("observer") or PlainLines()
+    if options.get("tensorboard") and is_first_process():
+        observer = TensorBoard(chosen.run_dir, observer)
+    result = fit(loaded.graph, _recipe(loaded, data, options), _dataset(data, options), chosen, observer)
+    if is_first_process():
+        remember_run(loaded.graph.name, result.best_path, loaded.overrides)
     return Trained(
-        folder=folder,
+        folder=result.best_path.parent,
         best=result.best_path,
         test_accuracy=result.test_accuracy,
         history=result.history,
         is_interrupted=result.is_interrupted,
+    )
+
+
+def find_rate(model: Model | Path | str, data: str, **options: Unpack[TrainKeywords]) -> RateSearch:
+    """Return the losses of a short run whose learning rate rises, and the rate that they suggest.
+
+    Example:
+        >>> find_rate("examples/digits.bnn", "digits").suggested  # doctest: +SKIP
+
+    Raises:
+        DataError: data set cannot be read, or the images do not fit the network.
+        PlatformError: torch or the device is missing.
+    """
+    try:
+        from bnncc.training.find_rate import SearchOptions
+        from bnncc.training.find_rate import find_rate as search
+    except ModuleNotFoundError as error:
+        raise PlatformError(f"training needs '{error.name}': pip install 'bnncc[train]'") from error
+    loaded = model if isinstance(model, Model) else load(model)
+    where = SearchOptions(device=options.get("device", "auto"), threads=options.get("threads"))
+    return search(loaded.graph, _recipe(loaded, data, options), _dataset(data, options), where)
+
+
+def _dataset(data: str, options: TrainKeywords) -> Dataset:
+    from bnncc.data.load import load_dataset
+
+    given = options.get("data_dir")
+    return load_dataset(data, None if given is None else Path(given), download=options.get("download", True))
+
+
+def _fit_options(model: Model, options: TrainKeywords) -> FitOptions:
+    from bnncc.training.earlier import read_teacher, read_weights
+    from bnncc.training.fit import FitOptions
+    from bnncc.training.machine import Precision
+
+    resumed, init, teacher = options.get("resume"), options.get("init"), options.get("teacher")
+    known = [item.value for item in Precision]
+    if (precision := options.get("precision", "auto")) not in known:
+        raise DataError(f"there is no precision '{precision}'; choose from {', '.join(known)}")
+    return FitOptions(
+        run_dir=Path(resumed or options.get("folder") or new_run(model.graph.name)),
+        device=options.get("device", "auto"),
+        threads=options.get("threads"),
+        precision=Precision(precision),
+        resume=resumed is not None,
+        is_deterministic=options.get("deterministic", False),
+        checkpoint_steps=options.get("checkpoint_steps"),
+        source=read_bytes(model.path, "network").decode(errors="replace"),
+        define=model.overrides,
+        weights=None if init is None else read_weights(Path(init)),
+        teacher=None if teacher is None else read_teacher(Path(teacher), model.path),
     )
 
 

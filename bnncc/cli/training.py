@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from bnncc.api import Trained
+    from bnncc.training.find_rate import RateSearch
     from bnncc.training.progress import EpochRecord, Observer, RunPlan, StepReport
 
 EXIT_INTERRUPTED = 130
@@ -44,7 +46,16 @@ class PresetName(StrEnum):
 
     THEANO = "paper-theano"
     TORCH7 = "paper-torch7"
+    BINARYCONNECT = "binaryconnect"
     MODERN = "modern"
+
+
+class PrecisionName(StrEnum):
+    """The type of the operands of binary products in training."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
 
 
 def train(  # noqa: PLR0913, PLR0917 - the options of the command
@@ -60,38 +71,71 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="Operands of binary products in training; auto where it is fast.")
+    ] = PrecisionName.AUTO,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Continue the run in this folder.")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="FILE|RUN", help="Weights to start from, as after a first stage.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Whom 'distill' of the train block imitates.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="Also save inside epochs.")
     ] = None,
     data_dir: DataDir = None,
     define: Define = None,
     *,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Ask torch for deterministic operations on a GPU too.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files into RUN/tensorboard.")
+    ] = False,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Do not train: look for a learning rate, and say it.")
+    ] = False,
     download: Download = True,
     as_json: Json = False,
     diagnostics: Diagnostics = DiagnosticsFormat.TEXT,  # noqa: ARG001 - read by its callback
 ) -> None:
     """Train a network; Ctrl-C saves, and --resume goes on to the same bits."""
+    # OpenMP reads it when torch is loaded. Threads that spin while they wait make a loaded machine crawl.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from bnncc import api
 
     overrides = parse_overrides(define)
     loaded = api.load(model, **overrides)
+    keywords = api.TrainKeywords(
+        folder=output,
+        resume=resume,
+        init=init,
+        teacher=teacher,
+        preset=None if preset is None else preset.value,
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        seed=seed,
+        device=device,
+        threads=threads,
+        precision=precision.value,
+        deterministic=deterministic,
+        checkpoint_steps=checkpoint_every,
+        tensorboard=tensorboard,
+        data_dir=data_dir,
+        download=download,
+    )
+    if find_lr:
+        _show_rates(api.find_rate(loaded, data, **keywords), as_json=as_json)
+        return
     with watching() as observer:
-        result = api.train(
-            loaded,
-            data,
-            folder=output,
-            resume=resume,
-            preset=None if preset is None else preset.value,
-            epochs=epochs,
-            batch=batch,
-            lr=lr,
-            seed=seed,
-            device=device,
-            threads=threads,
-            data_dir=data_dir,
-            download=download,
-            observer=observer,
-        )
+        keywords["observer"] = observer
+        result = api.train(loaded, data, **keywords)
+    if os.environ.get("RANK", "0") != "0":
+        return
     flags = "".join(f" -D {name}={value}" for name, value in overrides.items())
     if result.is_interrupted:
         say(f"stopped and saved. To go on: the same command with --resume {result.folder}")
@@ -112,6 +156,16 @@ def _show(result: Trained, *, as_json: bool) -> None:
             "epochs": len(result.history),
         }
     )
+
+
+def _show_rates(found: RateSearch, *, as_json: bool) -> None:
+    if as_json:
+        emit_json({"rates": found.rates, "losses": found.losses, "suggested": found.suggested})
+        return
+    highest = max(found.losses)
+    for rate, loss in list(zip(found.rates, found.losses, strict=True))[::8]:
+        emit(f"{rate:9.2e}  {loss:8.4f}  {'#' * round(50 * loss / highest)}")
+    emit(f"suggested: --lr {found.suggested:g}")
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class FitOptions:
         source: the text of the network's file, kept as ``model.bnn``.
         define: the network parameters set from outside.
         weights: parameters to start from, by name; latent ones are scaled to fill [-1, 1].
-        teacher: whom ``distill`` of the recipe imitates.
+        teacher: whom to imitate, as ``distill`` of the recipe says; without one that line does nothing.
     """
 
     run_dir: Path

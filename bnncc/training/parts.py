@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from bnncc.data import Dataset, split_off
 from bnncc.diagnostics import DataError
 from bnncc.ir.nn import NnGraph
-from bnncc.ir.train_spec import Selection, TrainSpec
+from bnncc.ir.train_spec import Distillation, Selection, TrainSpec
 from bnncc.training.checkpoint import graph_digest
 from bnncc.training.feed import make_feed
 from bnncc.training.float_graph import FloatMode
@@ -46,7 +46,7 @@ class Beginning:
     Args:
         precision: of the operands of binary products.
         weights: parameters to start from, by name; None draws them.
-        teacher: for ``distill``.
+        teacher: whom to imitate, as ``distill`` of the recipe says, or by its defaults.
     """
 
     precision: Precision = Precision.AUTO
@@ -61,6 +61,7 @@ def make_parts(graph: NnGraph, spec: TrainSpec, dataset: Dataset, team: Team, be
         DataError: if images, classes, batch, weights or teacher do not fit the network.
     """
     _require_fit(graph, spec, dataset)
+    spec = _distilling(spec, beginning.teacher)
     train, watched, name = dataset.train, dataset.test, "test"
     if spec.validation:
         train, watched = split_off(dataset.train, spec.validation)
@@ -85,15 +86,18 @@ def make_parts(graph: NnGraph, spec: TrainSpec, dataset: Dataset, team: Team, be
         spec=spec,
         identity=_identity(module, spec, dataset, dtype, beginning, team),
         averages={item.name: item.parameter.detach().clone() for item in parameters} if spec.ema else {},
-        teacher=_teacher_module(spec, graph, beginning.teacher, team),
+        teacher=_teacher_module(graph, beginning.teacher, team),
     )
 
 
-def _teacher_module(spec: TrainSpec, graph: NnGraph, teacher: Teacher | None, team: Team) -> BnnModule | None:
-    if spec.distill is None:
-        return None
+def _distilling(spec: TrainSpec, teacher: Teacher | None) -> TrainSpec:
+    """Return ``spec``, which distills where there is a teacher and only there: one file trains both."""
+    return replace(spec, distill=None if teacher is None else spec.distill or Distillation())
+
+
+def _teacher_module(graph: NnGraph, teacher: Teacher | None, team: Team) -> BnnModule | None:
     if teacher is None:
-        raise DataError("The train block distills: name the run of a teacher with --teacher RUN.")
+        return None
     ours, theirs = (g.outputs[0].value.type.count for g in (graph, teacher.graph))
     if ours != theirs or graph.inputs[0].type.count != teacher.graph.inputs[0].type.count:
         raise DataError(
@@ -121,7 +125,7 @@ def _identity(
         "precision": str(dtype).removeprefix("torch."),
         "processes": str(team.size),
     }
-    if spec.distill is not None and beginning.teacher is not None:
+    if beginning.teacher is not None:
         found["teacher"] = f"{beginning.teacher.name} {graph_digest(beginning.teacher.graph)}"
     return found
 

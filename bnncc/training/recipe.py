@@ -53,6 +53,12 @@ _TORCH7: Final[Mapping[str, _Task]] = MappingProxyType(
         "svhn": _Task(epochs=200, batch=200, validation=6000, lr=2.0**-7, rate_scale=RateScale.GLOROT_AP2),
     }
 )
+_BINARYCONNECT: Final[Mapping[str, _Task]] = MappingProxyType(
+    {
+        "mnist": _Task(epochs=250, batch=100, validation=10_000, lr=1e-3, to=3e-6),
+        "svhn": _Task(epochs=200, batch=50, validation=6000, lr=1e-2, to=3e-6),
+    }
+)
 
 
 def _task(tasks: Mapping[str, _Task], spec: TrainSpec, data: str, other: _Task) -> _Task:
@@ -142,6 +148,9 @@ def _of_the_paper(spec: TrainSpec, task: _Task) -> TrainSpec:
         select=Selection.BEST if task.validation else Selection.LAST,
         reestimate=0,
         ema=0.0,
+        mix=None,
+        distill=None,
+        accumulate=1,
     )
 
 
@@ -164,6 +173,35 @@ def modern(spec: TrainSpec, _data: str) -> TrainSpec:
     )
 
 
+def binaryconnect(spec: TrainSpec, data: str) -> TrainSpec:
+    """Return ``spec`` with the recipe of BinaryConnect on ``data``.
+
+    =====  ======  =====  ==========  =============
+    data   epochs  batch  validation  learning rate
+    =====  ======  =====  ==========  =============
+    mnist  250     100    10,000      1e-3 to 3e-6
+    svhn   200     50     6,000       1e-2 to 3e-6
+    =====  ======  =====  ==========  =============
+
+    It is `paper_theano` with other numbers: squared hinge loss, Adam, clipping, rates by Glorot; any other
+    data set keeps the epochs, batch and validation images of ``spec``, and the rate of its Adam. The authors
+    also draw the signs of weights at random; here they are deterministic. Real activations belong to the
+    network: ``relu`` where a binary one has ``sign``.
+
+    Source: the code of Courbariaux, Bengio, David 2015, ``mnist.py`` and ``svhn.py``.
+    """
+    lr = spec.optimizer.lr if isinstance(spec.optimizer, Adam) else 1e-3
+    task = _task(_BINARYCONNECT, spec, data, _Task(epochs=1, batch=2, validation=0, lr=lr))
+    return replace(
+        _of_the_paper(spec, task), optimizer=Adam(lr=task.lr), schedule=ExponentialSchedule(to=task.to)
+    )
+
+
 PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
-    {"paper-theano": paper_theano, "paper-torch7": paper_torch7, "modern": modern}
+    {
+        "paper-theano": paper_theano,
+        "paper-torch7": paper_torch7,
+        "binaryconnect": binaryconnect,
+        "modern": modern,
+    }
 )

@@ -55,7 +55,7 @@ class Team:
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         # One message, not one a parameter: between processes, waiting costs more than bytes.
         total = self.mean_over(torch.cat([grad.flatten() for grad in grads]))
-        for grad, mean in zip(grads, total.split([grad.numel() for grad in grads]), strict=True):
+        for grad, mean in zip(grads, torch.split(total, [grad.numel() for grad in grads]), strict=True):
             grad.copy_(mean.view_as(grad))
 
     def sum_of(self, number: float) -> float:
