@@ -78,6 +78,7 @@ class StorageForm:
         integer_lanes: outputs side by side in the weights of integer layers.
         images_per_group: the batch is stored in whole groups of this many images.
         has_weight_ones: whether binary layers carry the ones of their weights.
+        has_tables: whether dense integer layers look up sums of five pixels, their weights as bits.
     """
 
     spatial: Layout
@@ -86,6 +87,7 @@ class StorageForm:
     integer_lanes: int
     images_per_group: int
     has_weight_ones: bool = False
+    has_tables: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +174,8 @@ class IntegerLayer(Node):
 
     Shapes:
         x: ``[C, H, W]`` or ``[C]`` u8 or i8, PLAIN.
-        weight: i8 ``[ceil(O / lanes)][ceil(K / 4)][lanes][4]`` of -1/+1, 0 past ``K`` and ``O``.
+        weight: i8 ``[ceil(O / lanes)][ceil(K / 4)][lanes][4]`` of -1/+1, 0 past ``K`` and ``O``; where
+            ``is_tabled``, u32 ``[ceil(O / 32)][ceil(K / 15)][16]`` as `pack_row_bits` gives them.
         result: as for `XnorLayer`.
     """
 
@@ -182,6 +185,7 @@ class IntegerLayer(Node):
     window: Window
     outputs: int
     store: Store
+    is_tabled: bool = False
 
     @property
     def fan_in(self) -> int:

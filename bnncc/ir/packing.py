@@ -196,3 +196,31 @@ def pack_integer_weights(signs: Signs, lanes: int) -> npt.NDArray[np.int8]:
     padded = np.zeros((-(-outputs // lanes) * lanes, -(-flat.shape[1] // 4) * 4), np.int8)
     padded[:outputs, : flat.shape[1]] = flat
     return np.ascontiguousarray(padded.reshape(-1, lanes, padded.shape[1] // 4, 4).transpose(0, 2, 1, 3))
+
+
+def pack_row_bits(signs: Signs) -> Words:
+    """Return the weights of an integer layer as bits, 15 of each of two outputs in a word.
+
+    Word ``o`` of ``16`` holds output ``o`` of 32 in its low half, output ``o + 16`` in its high half; bits
+    past ``K`` and outputs past ``O`` are 0, bit 15 of each half as well.
+
+    Shapes:
+        signs: ``[O, C, kh, kw]``; ``k`` runs over channel, tap row, tap column.
+        result: ``[ceil(O / 32), ceil(K / 15), 16]``.
+    """
+    flat = signs.reshape(signs.shape[0], -1) > 0
+    vectors = -(-flat.shape[1] // 15)
+    padded = np.zeros((-(-flat.shape[0] // 32) * 32, vectors * 15), np.uint32)
+    padded[: flat.shape[0], : flat.shape[1]] = flat
+    bits = padded.reshape(-1, 2, 16, vectors, 15) << np.arange(15, dtype=np.uint32)
+    halves = bits.sum(-1, dtype=np.uint32)
+    return np.ascontiguousarray((halves[:, 0] | halves[:, 1] << 16).transpose(0, 2, 1))
+
+
+def unpack_row_bits(words: Words, outputs: int, fan_in: int) -> npt.NDArray[np.int8]:
+    """Return ``[O, K]`` signs from what `pack_row_bits` gave."""
+    by_lane = words.transpose(0, 2, 1)
+    halves = np.stack((by_lane & 0xFFFF, by_lane >> 16), axis=1)
+    bits = halves[..., None] >> np.arange(15, dtype=np.uint32) & 1
+    flat = bits.reshape(-1, words.shape[1] * 15)[:outputs, :fan_in]
+    return flat.astype(np.int8) * 2 - 1

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bnncc.diagnostics import InternalError
 from bnncc.ir import bit, kernel
 from bnncc.ir.graph import Output, digest_of, freeze
-from bnncc.ir.packing import pack_integer_weights, pack_weights, pack_words, weight_ones
+from bnncc.ir.packing import pack_integer_weights, pack_row_bits, pack_weights, pack_words, weight_ones
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from bnncc.ir.window import Window
 from bnncc.passes.rewrite import with_operands
@@ -143,15 +143,21 @@ class _Lowering:
                 weight_ones=ones,
             )
         lanes = self.storage.integer_lanes
+        is_tabled = self.storage.has_tables and node.window is None
+        if is_tabled:
+            stored = self._add(f"{node.weight.name}.packed", Elem.U32, pack_row_bits(weight))
+        else:
+            stored = self._add(f"{node.weight.name}.packed", Elem.I8, pack_integer_weights(weight, lanes))
         return kernel.IntegerLayer(
             result=node.result,
             span=node.span,
             x=node.x,
-            weight=self._add(f"{node.weight.name}.packed", Elem.I8, pack_integer_weights(weight, lanes)),
+            weight=stored,
             lanes=lanes,
             window=window,
             outputs=outputs,
             store=self._store(node.epilogue, outputs, lanes, None),
+            is_tabled=is_tabled,
         )
 
     def _store(

@@ -11,6 +11,7 @@ from bnncc.ir import kernel
 from bnncc.ir.packing import (
     load_vectors,
     repack_weights,
+    unpack_row_bits,
     unpack_words,
     vectors_per_pixel,
     weight_ones,
@@ -77,11 +78,14 @@ def integer_sums(node: kernel.IntegerLayer, x: Int64, weight: Array) -> Int64:
     """Return the sums of an integer layer; pixels outside the image are 0.
 
     Shapes:
-        x: ``[N, C, H, W]``. weight: i8 ``[ceil(O / lanes), ceil(K / 4), lanes, 4]``. result:
-            ``[N, O, H', W']``.
+        x: ``[N, C, H, W]``. weight: as `kernel.IntegerLayer` says. result: ``[N, O, H', W']``.
     """
     rows, columns = node.window.kernel
-    by_output = weight.transpose(0, 2, 1, 3).reshape(-1, weight.shape[1] * 4)[: node.outputs, : node.fan_in]
+    if node.is_tabled:
+        by_output = unpack_row_bits(weight, node.outputs, node.fan_in)
+    else:
+        by_lane = weight.transpose(0, 2, 1, 3).reshape(-1, weight.shape[1] * 4)
+        by_output = by_lane[: node.outputs, : node.fan_in]
     taps = by_output.astype(np.int64).reshape(node.outputs, -1, rows, columns)
     padded = pad_image(x, node.window, 0)
     size = node.window.output_size(*node.x.type.spatial)

@@ -74,6 +74,7 @@ class CForm(Enum):
                 is_by_byte=self is CForm.AVX2,
             ),
             integer_lanes=OUTPUTS_PER_PANEL,
+            has_tables=self is CForm.AVX512,
             images_per_group=1,
         )
 

@@ -115,6 +115,17 @@ def panel_groups(outputs: int) -> tuple[PanelGroup, ...]:
     return tuple(part for part in parts if part.first < part.end)
 
 
+def paired_groups(outputs: int) -> tuple[PanelGroup, ...]:
+    """Return the panels of ``outputs`` in groups that begin at even ones: two share a vector of weights."""
+    panels = ceil_div(outputs, OUTPUTS_PER_PANEL)
+    whole = panels // TILE_PANELS * TILE_PANELS
+    parts = (
+        PanelGroup(first=0, end=whole, vectors=TILE_PANELS),
+        PanelGroup(first=whole, end=panels, vectors=max(1, panels - whole), first_step=whole // TILE_PANELS),
+    )
+    return tuple(part for part in parts if part.first < part.end)
+
+
 def reach(window: Window, axis: int) -> int:
     """Return how many pixels a window spans along ``axis``."""
     return window.dilation[axis] * (window.kernel[axis] - 1) + 1

@@ -8,8 +8,8 @@ from typing import ClassVar, assert_never
 from bnncc.codegen.render import render
 from bnncc.ir import kernel
 from bnncc.ir.types import Elem, Value
-from bnncc.targets.c.geometry import PanelGroup, Taps, ceil_div, panel_groups, pixel_bytes
-from bnncc.targets.c.sources import Layer, PoolArgs, Source, source_of
+from bnncc.targets.c.geometry import PanelGroup, Taps, ceil_div, paired_groups, panel_groups, pixel_bytes
+from bnncc.targets.c.sources import TABLE_IMAGES, Layer, PoolArgs, Source, source_of
 from bnncc.targets.c.text import Emission, Function, class_tables, element_type, origin, parameters
 
 
@@ -72,6 +72,8 @@ class LayerArgs:
     groups: tuple[PanelGroup, ...]
     steps: int
     source: Source
+    table_images: int
+    is_signed: int
     windows: str
     conv_first: str
     conv_rows: str
@@ -103,7 +105,7 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
     row_class, column_class = class_tables(border)
     conv_first, conv_rows = _conv_rows(source)
     after = node.store.flips_after_pool if isinstance(node.store, kernel.StoreSigns) else None
-    groups = panel_groups(node.outputs)
+    groups = paired_groups(node.outputs) if source.is_tabled else panel_groups(node.outputs)
     args = LayerArgs(
         name=emission.symbol(node),
         origin=origin(node, f"{node.x.type} * {_weights_text(node)}"),
@@ -121,6 +123,8 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
         groups=groups,
         steps=groups[-1].end_step,
         source=source,
+        table_images=TABLE_IMAGES,
+        is_signed=int(node.x.type.elem is Elem.I8),
         windows=_first_window(source),
         conv_first=conv_first,
         conv_rows=conv_rows,
@@ -152,13 +156,13 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
         scratch_bytes=source.scratch_bytes,
         has_blob=True,
         is_shared=True,
-        headers=_headers(kind, source),
+        headers=_headers(source),
         instances=tuple((kind, store_name, group.vectors) for group in groups),
     )
 
 
-def _headers(kind: str, source: Source) -> tuple[str, ...]:
-    gather = () if kind == "xnor" else ("gather.h",)
+def _headers(source: Source) -> tuple[str, ...]:
+    gather = ("gather.h",) if source.gather is not None or source.is_widened else ()
     pool = () if source.pool is None else ("signs.h",)
     return ("layers.h", *gather, *pool)
 
@@ -173,7 +177,8 @@ def _elements(emission: Emission, value: Value) -> int:
 def _kind(node: Layer) -> str:
     if isinstance(node, kernel.XnorLayer):
         return "xnor"
-    return "dot_i8" if node.x.type.elem is Elem.I8 else "dot_u8"
+    name = "table" if node.is_tabled else "dot"
+    return f"{name}_i8" if node.x.type.elem is Elem.I8 else f"{name}_u8"
 
 
 def _store_name(node: Layer, source: Source) -> str:
@@ -214,7 +219,7 @@ def _zeros(node: Layer) -> ZerosArgs | None:
 def _first_window(source: Source) -> str:
     if source.gather is not None:
         return f"scratch + {source.gather.scratch_at}"
-    if source.frame is not None or source.is_widened:
+    if source.frame is not None or source.is_widened or source.is_tabled:
         return "scratch"
     if source.is_dense:
         return f"(const unsigned char *)x + first * {source.windows_column_bytes}"

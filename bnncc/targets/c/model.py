@@ -20,7 +20,13 @@ _LEAST_SHARED_WORK: Final = 1 << 22
 """Binary multiply-adds of a step that are worth the microsecond of calling other threads."""
 
 _STORE_TYPES: Final = {"signs": "bnncc_signs", "pooled": "bnncc_signs", "values": "bnncc_values"}
-_KINDS: Final = {"xnor": "BNNCC_XNOR", "dot_u8": "BNNCC_DOT_U8", "dot_i8": "BNNCC_DOT_I8"}
+_KINDS: Final = {
+    "xnor": "BNNCC_XNOR",
+    "dot_u8": "BNNCC_DOT_U8",
+    "dot_i8": "BNNCC_DOT_I8",
+    "table_u8": "BNNCC_TABLE_U8",
+    "table_i8": "BNNCC_TABLE_I8",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +144,7 @@ def header_args(unit: Unit) -> HeaderArgs:
 
 def thread_files() -> tuple[SourceFile, ...]:
     """Return ``bnncc_threads.h`` and ``.c``: threads for those who want ours, the same for every network."""
-    folder = resource_dir("templates") / "include" / "c"
+    folder = resource_dir("templates") / "include" / "c" / "threads"
     names = ("bnncc_threads.h", "bnncc_threads.c")
     return tuple(SourceFile(name=name, text=(folder / name).read_text(encoding="utf-8")) for name in names)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from bnncc.ir import kernel
 from bnncc.ir.types import TensorType
@@ -21,6 +21,12 @@ from bnncc.targets.c.geometry import (
     taps_of,
 )
 from bnncc.targets.c.text import Emission
+
+TABLE_TERMS: Final = 15
+TABLE_BYTES: Final = 192
+"""Pixels of a word of tabled weights, bytes of the tables that it selects in: as in ``lanes_avx512.h``."""
+TABLE_IMAGES: Final = 8
+"""Images whose tables are held at a time; weights are read again for the next ones."""
 
 Layer: TypeAlias = kernel.XnorLayer | kernel.IntegerLayer
 
@@ -82,6 +88,7 @@ class Source:
     Args:
         is_dense: one window an image: the images of a chunk are its pixels.
         is_widened: a dense integer layer whose rows are copied, because they end within a word.
+        is_tabled: a dense integer layer that looks up sums of pixels, tables of some images at a time.
         frame, gather, pool: the steps around the tiles, None where not needed.
         rows, columns: of the convolution.
         result_rows, result_columns, result_pixel_bytes: of what is stored.
@@ -92,6 +99,7 @@ class Source:
     taps: Taps
     is_dense: bool
     is_widened: bool = False
+    is_tabled: bool = False
     is_tile_pooled: bool = False
     frame: FrameArgs | None = None
     gather: GatherArgs | None = None
@@ -119,6 +127,8 @@ def source_of(node: Layer, emission: Emission) -> Source:
         covers_all = node.window.kernel == node.x.type.spatial
         if isinstance(node, kernel.XnorLayer):
             return _dense_signs(node, emission)
+        if node.is_tabled:
+            return _dense_tables(node)
         if covers_all:
             return _dense_pixels(node, emission)
     return _pooled(
@@ -145,6 +155,21 @@ def _dense_signs(node: kernel.XnorLayer, emission: Emission) -> Source:
 def _pixel_taps(terms: int) -> Taps:
     words = ceil_div(terms, 4)
     return Taps(rows=1, columns=1, words=words, row_bytes=0, column_bytes=0, panel_bytes=64 * words)
+
+
+def _dense_tables(node: kernel.IntegerLayer) -> Source:
+    words = ceil_div(node.fan_in, TABLE_TERMS)
+    window_bytes = 64 + words * TABLE_BYTES
+    return Source(
+        taps=Taps(rows=1, columns=1, words=words, row_bytes=0, column_bytes=0, panel_bytes=32 * words),
+        is_dense=True,
+        is_tabled=True,
+        windows_column_bytes=window_bytes,
+        terms=node.fan_in,
+        window_bytes=window_bytes,
+        result_pixel_bytes=pixel_bytes(node.outputs),
+        scratch_bytes=TABLE_IMAGES * window_bytes,
+    )
 
 
 def _dense_pixels(node: kernel.IntegerLayer, emission: Emission) -> Source:

@@ -128,6 +128,93 @@ BNNCC_INLINE void bnncc_dot_tile(
     }
 }
 
+/* ---- integer layers of one window: sums of five pixels looked up ---- */
+
+#define BNNCC_HAS_TABLES
+
+enum {
+    BNNCC_TABLE_TERMS = 15,  /* pixels of a word of weights: 15 bits of each of two outputs */
+    BNNCC_TABLE_BYTES = 192, /* of the three tables that it selects in */
+    BNNCC_TABLE_FLUSH = 17   /* words whose sums fit 16 bits: 17 * 15 * 255 <= 65535, 17 * 15 * 128 <= 32768 */
+};
+
+/* The tables of `terms` pixels: entry n is the sum of those of five pixels whose bit in n is 1. The sum of all pixels
+ * comes first, in 64 bytes. One look-up then serves 160 products, and no weight is ever wider than a bit. */
+BNNCC_FUNCTION void bnncc_make_tables(
+    unsigned char *to, const unsigned char *pixels, size_t terms, const int is_signed)
+{
+    int32_t total = 0;
+    unsigned char *table = to + 64;
+    for (size_t word = 0; word < terms; word += BNNCC_TABLE_TERMS)
+        for (size_t first = word; first < word + BNNCC_TABLE_TERMS; first += 5, table += 64) {
+            static const __mmask32 chosen[5] = {0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u, 0xffff0000u};
+            __m512i sums = _mm512_setzero_si512();
+            for (size_t i = 0; i < 5 && first + i < terms; ++i) {
+                const int pixel = is_signed ? (signed char)pixels[first + i] : pixels[first + i];
+                total += pixel;
+                sums = _mm512_mask_add_epi16(sums, chosen[i], sums, _mm512_set1_epi16((short)pixel));
+            }
+            _mm512_storeu_si512(table, sums);
+        }
+    memcpy(to, &total, sizeof total);
+}
+
+/* acc[i][j] = sums of window i for the outputs 16 j .. 16 j + 15, x[i] being its tables. A vector of weights holds two
+ * panels; sums are kept in 16 bits and moved to 32 in time: even lanes are the first panel, odd ones the second. */
+BNNCC_INLINE void bnncc_table_tile(
+    const int is_signed, const int pixels, const int vectors, const unsigned char *const *x,
+    const bnncc_taps *t, const unsigned char *weights, bnncc_lanes acc[][4])
+{
+    const int pairs = (vectors + 1) / 2;
+    const bnncc_lanes low = _mm512_set1_epi32(0xffff);
+    bnncc_lanes sums[4][2];
+    BNNCC_UNROLL
+    for (int i = 0; i < pixels; ++i)
+        BNNCC_UNROLL
+        for (int p = 0; p < pairs; ++p)
+            acc[i][2 * p] = acc[i][2 * p + 1] = sums[i][p] = _mm512_setzero_si512();
+    for (size_t k = 0, end; k < t->words; k = end) {
+        end = bnncc_min(t->words, k + BNNCC_TABLE_FLUSH);
+        for (size_t word = k; word < end; ++word) {
+            bnncc_lanes w[2];
+            BNNCC_UNROLL
+            for (int p = 0; p < pairs; ++p)
+                w[p] = _mm512_loadu_si512(weights + 2 * (size_t)p * t->panel_bytes + 64 * word);
+            BNNCC_UNROLL
+            for (size_t five = 0; five < 3; ++five) {
+                BNNCC_UNROLL
+                for (int i = 0; i < pixels; ++i) {
+                    const bnncc_lanes table = _mm512_loadu_si512(x[i] + 64 + BNNCC_TABLE_BYTES * word + 64 * five);
+                    BNNCC_UNROLL
+                    for (int p = 0; p < pairs; ++p)
+                        sums[i][p] = _mm512_add_epi16(sums[i][p], _mm512_permutexvar_epi16(w[p], table));
+                }
+                BNNCC_UNROLL
+                for (int p = 0; p < pairs; ++p)
+                    w[p] = _mm512_srli_epi16(w[p], 5);
+            }
+        }
+        BNNCC_UNROLL
+        for (int i = 0; i < pixels; ++i)
+            BNNCC_UNROLL
+            for (int p = 0; p < pairs; ++p) {
+                const bnncc_lanes s = sums[i][p];
+                const bnncc_lanes even = is_signed ? _mm512_srai_epi32(_mm512_slli_epi32(s, 16), 16) : _mm512_and_si512(s, low);
+                const bnncc_lanes odd = is_signed ? _mm512_srai_epi32(s, 16) : _mm512_srli_epi32(s, 16);
+                acc[i][2 * p] = _mm512_add_epi32(acc[i][2 * p], even);
+                acc[i][2 * p + 1] = _mm512_add_epi32(acc[i][2 * p + 1], odd);
+                sums[i][p] = _mm512_setzero_si512();
+            }
+    }
+    BNNCC_UNROLL
+    for (int i = 0; i < pixels; ++i) { /* weights of -1 and +1, not of 0 and 1: twice the sum less that of all pixels */
+        const bnncc_lanes total = _mm512_set1_epi32((int)bnncc_load32(x[i]));
+        BNNCC_UNROLL
+        for (int j = 0; j < 2 * pairs; ++j)
+            acc[i][j] = _mm512_sub_epi32(_mm512_slli_epi32(acc[i][j], 1), total);
+    }
+}
+
 /* Bit o: the sum of output o is at most its limit. */
 BNNCC_INLINE uint16_t bnncc_at_most(const bnncc_lanes *sums, const int32_t *limits)
 {

@@ -1,6 +1,6 @@
 /* ---- layers: tiles of windows times outputs, thresholds fused -------------------------------- */
 
-enum bnncc_kind { BNNCC_XNOR, BNNCC_DOT_U8, BNNCC_DOT_I8 };
+enum bnncc_kind { BNNCC_XNOR, BNNCC_DOT_U8, BNNCC_DOT_I8, BNNCC_TABLE_U8, BNNCC_TABLE_I8 };
 
 BNNCC_INLINE void bnncc_tile(
     const enum bnncc_kind kind, const int pixels, const int vectors, const unsigned char *const *x,
@@ -8,6 +8,10 @@ BNNCC_INLINE void bnncc_tile(
 {
     if (kind == BNNCC_XNOR)
         bnncc_xnor_tile(pixels, vectors, x, taps, weights, acc);
+#if defined(BNNCC_HAS_TABLES)
+    else if (kind == BNNCC_TABLE_U8 || kind == BNNCC_TABLE_I8)
+        bnncc_table_tile(kind == BNNCC_TABLE_I8, pixels, vectors, x, taps, weights, acc);
+#endif
     else
         bnncc_dot_tile(kind == BNNCC_DOT_I8, pixels, vectors, x, taps, weights, acc);
 }

@@ -10,8 +10,8 @@
 
 /* ---- the network ---------------------------------------------------------------------------- */
 
-BNNCC_DEFINE_LAYER(dot_i8, BNNCC_DOT_I8, signs, bnncc_signs, 2)
-BNNCC_DEFINE_LAYER(dot_i8, BNNCC_DOT_I8, signs, bnncc_signs, 3)
+BNNCC_DEFINE_LAYER(table_i8, BNNCC_TABLE_I8, signs, bnncc_signs, 1)
+BNNCC_DEFINE_LAYER(table_i8, BNNCC_TABLE_I8, signs, bnncc_signs, 4)
 BNNCC_DEFINE_LAYER(xnor, BNNCC_XNOR, values, bnncc_values, 1)
 
 /* n0: i8[30] * 65 x [30, 1, 1] -> sign[65] nhwc_words64
@@ -20,40 +20,45 @@ BNNCC_FUNCTION void mlp_n0(
     const unsigned char *blob, const int8_t *x, unsigned char *y, size_t images, const bnncc_share *share, unsigned char *scratch)
 {
     static const bnncc_taps taps = {
-        .rows = 1, .columns = 1, .words = 8,
-        .row_bytes = 0, .column_bytes = 0, .panel_bytes = 512,
+        .rows = 1, .columns = 1, .words = 2,
+        .row_bytes = 0, .column_bytes = 0, .panel_bytes = 64,
     };
     const bnncc_block block = bnncc_block_of(2, (images + 3) / 4, share); /* whole tiles of images */
     const bnncc_range steps = block.lines;
-    const size_t first = 4 * block.columns.first, count = bnncc_min(images, 4 * block.columns.end) - first;
-    bnncc_widen_rows(
-        scratch, (const unsigned char *)x + first * 30, count, 30, 32);
-    const bnncc_windows windows = {
-        .first = scratch,
-        .count = count, .columns = count, .column_bytes = 32,
-    };
-    unsigned char *const to = (unsigned char *)(y + first * 16);
-    for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
-        const size_t panel = 0 + (step - 0) * 3;
-        const bnncc_signs store = {
-            .limits = (const int32_t *)(blob + 2560) + 16 * panel, .outputs_per_class = 96,
-            .flips = NULL, .flips_after = NULL,
-            .to = to + 2 * panel, .pixel_bytes = 16,
+    const size_t end = bnncc_min(images, 4 * block.columns.end);
+    for (size_t first = 4 * block.columns.first, count; first < end; first += count) { /* images whose tables stay in the cache */
+        count = bnncc_min(8, end - first);
+        for (size_t n = 0; n < count; ++n)
+            bnncc_make_tables(
+                scratch + n * 448, (const unsigned char *)x + (first + n) * 30,
+                30, 1);
+        const bnncc_windows windows = {
+            .first = scratch,
+            .count = count, .columns = count, .column_bytes = 448,
         };
-        bnncc_dot_i8_signs_3(&windows, &taps, blob + 0 + panel * 512, &store);
+        unsigned char *const to = (unsigned char *)(y + first * 16);
+        for (size_t step = bnncc_max(steps.first, 0); step < bnncc_min(steps.end, 1); ++step) {
+            const size_t panel = 0 + (step - 0) * 4;
+            const bnncc_signs store = {
+                .limits = (const int32_t *)(blob + 384) + 16 * panel, .outputs_per_class = 96,
+                .flips = NULL, .flips_after = NULL,
+                .to = to + 2 * panel, .pixel_bytes = 16,
+            };
+            bnncc_table_i8_signs_4(&windows, &taps, blob + 0 + panel * 64, &store);
+        }
+        for (size_t step = bnncc_max(steps.first, 1); step < bnncc_min(steps.end, 2); ++step) {
+            const size_t panel = 4 + (step - 1) * 1;
+            const bnncc_signs store = {
+                .limits = (const int32_t *)(blob + 384) + 16 * panel, .outputs_per_class = 96,
+                .flips = NULL, .flips_after = NULL,
+                .to = to + 2 * panel, .pixel_bytes = 16,
+            };
+            bnncc_table_i8_signs_1(&windows, &taps, blob + 0 + panel * 64, &store);
+        }
+        if (steps.end == 2) /* the last word of a pixel has panels without outputs */
+            for (size_t pixel = 0; pixel < windows.count; ++pixel)
+                memset(to + pixel * 16 + 10, 0, 6);
     }
-    for (size_t step = bnncc_max(steps.first, 1); step < bnncc_min(steps.end, 2); ++step) {
-        const size_t panel = 3 + (step - 1) * 2;
-        const bnncc_signs store = {
-            .limits = (const int32_t *)(blob + 2560) + 16 * panel, .outputs_per_class = 96,
-            .flips = NULL, .flips_after = NULL,
-            .to = to + 2 * panel, .pixel_bytes = 16,
-        };
-        bnncc_dot_i8_signs_2(&windows, &taps, blob + 0 + panel * 512, &store);
-    }
-    if (steps.end == 2) /* the last word of a pixel has panels without outputs */
-        for (size_t pixel = 0; pixel < windows.count; ++pixel)
-            memset(to + pixel * 16 + 10, 0, 6);
 }
 
 /* n1: sign[65] nhwc_words64 * 10 x [65, 1, 1] -> f32[10]
@@ -77,11 +82,11 @@ BNNCC_FUNCTION void mlp_n1(
         const size_t panel = 0 + (step - 0) * 1;
         const bnncc_values store = {
             .fan_in_bits = 65, .multiply = 1, .table = NULL,
-            .scale = (const float *)(blob + 3136) + 16 * panel, .shift = (const float *)(blob + 3200) + 16 * panel,
+            .scale = (const float *)(blob + 960) + 16 * panel, .shift = (const float *)(blob + 1024) + 16 * panel,
             .outputs = 10, .count = bnncc_min(16, 10 - 16 * panel),
             .to = to + 4 * 16 * panel, .output_bytes = 4, .pixel_bytes = 40,
         };
-        bnncc_xnor_values_1(&windows, &taps, blob + 2944 + panel * 192, &store);
+        bnncc_xnor_values_1(&windows, &taps, blob + 768 + panel * 192, &store);
     }
 }
 
@@ -92,17 +97,17 @@ int bnncc_mlp_abi_version(void)
 
 size_t bnncc_mlp_weights_size(void)
 {
-    return 3264;
+    return 1088;
 }
 
 size_t bnncc_mlp_workspace_size(size_t images)
 {
-    return 2048 + bnncc_min(images, 64) * 64;
+    return 3584 + bnncc_min(images, 64) * 64;
 }
 
 size_t bnncc_mlp_workspace_size_parallel(size_t images, size_t parts)
 {
-    return bnncc_less(parts, 1) * 2048 + bnncc_mlp_workspace_size(images);
+    return bnncc_less(parts, 1) * 3584 + bnncc_mlp_workspace_size(images);
 }
 
 /* A call of `run`, and the step of it that is being done. */
@@ -125,8 +130,8 @@ static void bnncc_mlp_step(void *job, size_t part)
     const bnncc_range mine = bnncc_range_of(n, part, call->sharing);
     const size_t images = mine.end - mine.first;
     const unsigned char *const blob = call->weights;
-    unsigned char *const scratch = (unsigned char *)call->workspace + part * 2048;
-    unsigned char *const memory = (unsigned char *)call->workspace + call->parts * 2048;
+    unsigned char *const scratch = (unsigned char *)call->workspace + part * 3584;
+    unsigned char *const memory = (unsigned char *)call->workspace + call->parts * 3584;
     const int8_t *const v0 = call->in_in0 + call->first * 30; /* in0 */
     unsigned char *const v1 = memory + n * 0; /* n0 */
     float *const v2 = call->out_out0 + call->first * 10; /* n1 */

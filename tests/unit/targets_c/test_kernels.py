@@ -134,6 +134,8 @@ def integer_layers() -> bit.BitGraph:
         net.output(net.layer(net.plain(elem, 2, 3, 4), 20, Window(kernel=(3, 4)), "signs"))
         for fan_in in (1, 3, 4, 5, 30, 64):
             net.output(net.layer(net.plain(elem, fan_in), next(outputs), None, next(stores)))
+        for fan_in, count in ((255, 130), (256, 40), (700, 200)):  # sums of 16 bits are moved in time
+            net.output(net.layer(net.plain(elem, fan_in), count, None, next(stores)))
     return net.graph()
 
 

@@ -73,6 +73,7 @@ def test_every_template_has_arguments():
     reached = {args.template for args in ARGS} | {
         "c/layer_tiles.c.j2",
         "c/layer_bands.c.j2",
+        "c/layer_dense.c.j2",
         "c/model_run.c.j2",
     }
     assert {f"c/{path.name}" for path in FILES} == reached
