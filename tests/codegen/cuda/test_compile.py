@@ -10,6 +10,7 @@ from bnncc.frontend.load import load_network
 from bnncc.passes.bind_weights import BindWeights
 from bnncc.passes.pipeline import lower_network
 from bnncc.targets.cuda.device import DEVICES
+from bnncc.targets.cuda.fuse import Fuse
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import lower_for
@@ -52,9 +53,8 @@ def assert_nothing_in_local_memory(image):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("make", [conv_stores, integer_conv, plain_values], ids=lambda make: make.__name__)
 def test_architectures(compiler, arch, make):
-    source = CudaTarget().emit(make()).source.text
-    image = compiler.compile(source, arch, "cubin")
-    artifact = CudaTarget().emit(make())
+    artifact = CudaTarget(fuse=Fuse.LAYER).emit(make())
+    image = compiler.compile(artifact.source.text, arch, "cubin")
     compiled = [item for item in artifact.all_launches if is_on(item, arch)]
     assert {report.kernel for report in image.reports} == {launch.kernel for launch in compiled}
 
@@ -70,7 +70,7 @@ def is_on(launch, arch):
     ids=lambda item: item.value if isinstance(item, Tier) else item.__name__,
 )
 def test_shared_memory_is_what_the_launch_says(make, tier):
-    artifact = CudaTarget(tier=tier).emit(make())
+    artifact = CudaTarget(tier=tier, fuse=Fuse.LAYER).emit(make())
     (first, *_) = reversed(compilers()) or pytest.skip("no CUDA compiler")
     reports = {
         report.kernel: report for report in first.compile(artifact.source.text, "sm_80", "cubin").reports

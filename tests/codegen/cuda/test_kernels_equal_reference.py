@@ -10,6 +10,7 @@ from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.reference.program import run_program
 from bnncc.passes.pipeline import lower_network
 from bnncc.runtime.emulated import EmulatedExecutable
+from bnncc.targets.cuda.fuse import Fuse
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import lower_for
@@ -17,11 +18,12 @@ from tests.codegen.cuda.layer_groups import GROUPS, conv_large, conv_stores, den
 from tests.corpus import CORPUS
 from tests.cuda_programs import inputs_of
 
+LAYERS = CudaTarget(tier=Tier.POPC, fuse=Fuse.LAYER)
 SCHEDULES = (Schedule.ascending(), Schedule.descending(), Schedule.random(5))
 
 
 def load(program: KernelProgram, arch: str = "sm_80") -> EmulatedExecutable:
-    return EmulatedExecutable.load(CudaTarget(tier=Tier.POPC).emit(program), program.blob(), arch=arch)
+    return EmulatedExecutable.load(LAYERS.emit(program), program.blob(), arch=arch)
 
 
 def assert_equals_reference(executable: EmulatedExecutable, program: KernelProgram, images: int) -> None:
@@ -71,7 +73,7 @@ def test_batches_are_cut_and_joined():
 def test_a_wrong_limit_is_seen():
     """The comparison can fail: one threshold more or less changes the result."""
     program = GROUPS[1]()
-    artifact = CudaTarget(tier=Tier.POPC).emit(program)
+    artifact = LAYERS.emit(program)
     blob = bytearray(program.blob())
     limits = next(item for item in program.slices if "bounds" in item.ref.name)
     table = np.frombuffer(blob, np.int32, limits.size_bytes // 4, limits.offset_bytes)

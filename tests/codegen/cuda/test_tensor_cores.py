@@ -12,6 +12,7 @@ from bnncc.passes.pipeline import lower_network
 from bnncc.runtime.emulated import EmulatedExecutable
 from bnncc.targets.cuda import bmma
 from bnncc.targets.cuda.cut import CUTS, WIDE_CUTS, Cut
+from bnncc.targets.cuda.fuse import Fuse
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import lower_for
@@ -30,7 +31,8 @@ SCHEDULES = (Schedule.ascending(), Schedule.descending(), Schedule.random(5))
 
 
 def load(program: KernelProgram, arch: str, tier: Tier = Tier.BMMA) -> EmulatedExecutable:
-    return EmulatedExecutable.load(CudaTarget(tier=tier).emit(program), program.blob(), arch=arch)
+    artifact = CudaTarget(tier=tier, fuse=Fuse.LAYER).emit(program)
+    return EmulatedExecutable.load(artifact, program.blob(), arch=arch)
 
 
 def assert_equals_reference(executable: EmulatedExecutable, program: KernelProgram, images: int) -> None:
@@ -113,7 +115,7 @@ def test_tiers_change_within_one_network():
 def test_wrong_ones_are_seen():
     """Where common ones are counted, the ones of the weights matter; where mismatches are, they do not."""
     program = dense_channels()
-    artifact = CudaTarget(tier=Tier.BMMA).emit(program)
+    artifact = CudaTarget(tier=Tier.BMMA, fuse=Fuse.LAYER).emit(program)
     blob = bytearray(program.blob())
     ones = next(item for item in program.slices if item.ref.name.endswith(".ones"))
     np.frombuffer(blob, np.int32, ones.size_bytes // 4, ones.offset_bytes)[:] += 2
