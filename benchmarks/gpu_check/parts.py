@@ -19,9 +19,10 @@ from benchmarks.gpu_check.executor import check_executor
 from benchmarks.gpu_check.networks import NAMES, example
 from benchmarks.gpu_check.rates import measure_rates
 from bnncc.diagnostics import BnnccError
-from bnncc.ir.kernel import KernelProgram, XnorLayer
+from bnncc.ir.kernel import KernelOp, KernelProgram, XnorLayer
 from bnncc.ir.reference.program import run_program
 from bnncc.runtime.cuda import LaunchTime
+from bnncc.targets.cuda.artifact import PersistentLaunch
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from tests.codegen.cuda.layer_groups import GROUPS
@@ -32,6 +33,9 @@ Part = Callable[[Bench], Rows]
 
 ODD_BATCHES = (1, 7, 8, 9, 33)
 TIMED_BATCHES = (1, 256, 4096)
+NETWORK_BATCHES = (1, 9, 65)
+REPEATS = 30
+WHOLE_RUNS = 5
 SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
@@ -42,7 +46,7 @@ def check_layers(bench: Bench) -> Rows:
 
 def check_networks(bench: Bench) -> Rows:
     """Compare whole networks with the reference."""
-    return [row for name in NAMES for row in _all_tiers(bench, name, example(name), (1, 9, 65))]
+    return [row for name in NAMES for row in _all_tiers(bench, name, example(name), NETWORK_BATCHES)]
 
 
 def time_networks(bench: Bench) -> Rows:
@@ -54,11 +58,11 @@ def time_networks(bench: Bench) -> Rows:
         for images in TIMED_BATCHES:
             inputs = inputs_of(program, images)
             executable.run(inputs)
-            launches = executable.profile(inputs, repeats=30)
+            launches = executable.profile(inputs, repeats=REPEATS)
             for launch in launches:
                 rows.append(_timed_launch(program, name, tier, images, launch))
             total = sum(launch.seconds for launch in launches)
-            whole = statistics.median(_seconds(lambda: executable.run(inputs)) for _ in range(5))  # noqa: B023 - called at once
+            whole = statistics.median(_seconds(lambda: executable.run(inputs)) for _ in range(WHOLE_RUNS))  # noqa: B023 - called at once
             rows.append(
                 {
                     "network": name,
@@ -148,7 +152,10 @@ def _timed_launch(
     program: KernelProgram, name: str, tier: Tier, images: int, timed: LaunchTime
 ) -> dict[str, Any]:
     artifact = CudaTarget(tier=tier).emit(program)
-    launch = next(item for item in artifact.all_launches if item.kernel == timed.kernel)
+    launch = next(
+        item for item in (*artifact.all_launches, *artifact.persistent) if item.kernel == timed.kernel
+    )
+    is_whole = isinstance(launch, PersistentLaunch)
     traffic, seconds = launch.traffic, timed.seconds
     moved = images * (traffic.read_bytes_per_image + traffic.written_bytes_per_image) + traffic.constant_bytes
     row: dict[str, Any] = {
@@ -156,16 +163,22 @@ def _timed_launch(
         "tier": tier.value,
         "images": images,
         "launch": timed.node,
-        "kernel_tier": launch.tier,
+        "kernel_tier": "persistent" if is_whole else launch.tier,
         "device_us": round(seconds * 1e6, 2),
         "gb_per_s": round(moved / seconds / 1e9, 1),
     }
-    op = next(item for item in program.graph.nodes if item.result.name == timed.node)
-    if isinstance(op, XnorLayer):
-        height, width = op.window.output_size(*op.x.type.spatial)
-        macs = images * op.outputs * height * width * op.fan_in_bits
-        row["binary_tops"] = round(2 * macs / seconds / 1e12, 3)
+    written = launch.written if is_whole else {timed.node}
+    macs = sum(_binary_macs(op) for op in program.graph.nodes if op.result.name in written)
+    if macs:
+        row["binary_tops"] = round(2 * images * macs / seconds / 1e12, 3)
     return row
+
+
+def _binary_macs(op: KernelOp) -> int:
+    if not isinstance(op, XnorLayer):
+        return 0
+    height, width = op.window.output_size(*op.x.type.spatial)
+    return op.outputs * height * width * op.fan_in_bits
 
 
 def _seconds(action: Callable[[], object]) -> float:

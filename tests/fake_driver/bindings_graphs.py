@@ -117,7 +117,7 @@ def test_arguments_of_an_instance_can_be_replaced(one, add):
 
 
 def forked(one, *, joins):
-    """Capture ``left += 1`` beside ``right += 2``, then ``left = right`` behind both; return the two buffers."""
+    """Capture ``left += 1`` beside ``right += 2``, then ``left = right`` behind both; return the buffers."""
     add, copy = function("add"), function("copy")
     other, fork, join = ok(d.cuStreamCreate(1)), ok(d.cuEventCreate(2)), ok(d.cuEventCreate(2))
     left, right = device_array([0] * 4), device_array([0] * 4)
@@ -151,8 +151,8 @@ def test_a_stream_that_was_not_joined(one):
 @pytest.mark.parametrize(
     "illegal",
     [
-        lambda one: d.cuStreamSynchronize(one),
-        lambda one: d.cuStreamQuery(one),
+        d.cuStreamSynchronize,
+        d.cuStreamQuery,
         lambda one: d.cuCtxSynchronize(),
         lambda one: d.cuMemAlloc(16),
         lambda one: d.cuMemHostAlloc(16, 0),

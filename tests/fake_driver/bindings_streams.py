@@ -1,4 +1,4 @@
-"""Tests of streams, events and copies through `cuda-bindings`; `test_driver` starts them on the fake driver."""
+"""Tests of streams, events, copies through `cuda-bindings`; `test_driver` starts them on the fake driver."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_copy_to_pageable_memory_is_there_when_it_returns(add):
 
 
 def test_synchronous_copies_order_as_documented(add):
-    """From pageable memory the call returns before the bytes are on the device; non-blocking streams see that."""
+    """From pageable memory it returns before the bytes are on the device; non-blocking streams see that."""
     target, copied, other = device_array([0] * 4), device_array([9] * 4), stream()
     source = np.full(4, 7, np.int32)
     ok(d.cuMemcpyHtoD(target, source.ctypes.data, 16))

@@ -130,7 +130,7 @@ class FakeDriver:
         self.library.fake_set_eager(int(is_eager))
 
     def alive(self, kind: str) -> int:
-        """Return how many ``contexts``, ``allocations``, ``modules``, ``streams``, ... were not given back."""
+        """Return how many ``contexts``, ``allocations``, ``modules``, ``streams``, ... are not given back."""
         return int(self.library.fake_alive(kind.encode()))
 
     def called(self, function: str) -> int:

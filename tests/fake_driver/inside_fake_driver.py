@@ -11,7 +11,6 @@ from benchmarks.gpu_check import device, executor, parts
 from benchmarks.gpu_check import main as gpu_check
 from bnncc.diagnostics import DataError, PlatformError
 from bnncc.ir.reference.program import run_program
-from bnncc.runtime import cuda
 from bnncc.runtime.cuda import CudaSession, list_devices
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.toolchain.build_cache import BuildCache
@@ -31,7 +30,7 @@ def fake():
 def session(fake):
     fake.fail("")
     fake.faults.clear()
-    fake.show("sm_80:4")
+    fake.show("sm_80:2")
     with CudaSession() as opened:
         yield opened
     fake.fail("")
@@ -75,64 +74,6 @@ def test_ptx_alone_is_enough(session, fake):
     executable.close()
 
 
-def test_large_batches_are_cut(session, fake, monkeypatch):
-    monkeypatch.setattr(cuda, "MAX_IMAGES", 8)
-    program, executable = loaded(session, fake, dense_chain)
-    inputs = inputs_of(program, 20)
-    np.testing.assert_array_equal(executable.run(inputs)["scores"], run_program(program, inputs)["scores"])
-    assert executable.run(inputs_of(program, 0))["scores"].shape == (0, 10)
-    executable.close()
-
-
-class OnDevice:
-    """A device array as other libraries give it."""
-
-    def __init__(self, session, array, **changes):
-        from pycuda import driver
-
-        with session.active("uploading"):
-            self.memory = driver.mem_alloc(array.nbytes)
-            driver.memcpy_htod(self.memory, array)
-        self.__cuda_array_interface__ = {
-            "shape": array.shape,
-            "typestr": array.dtype.str,
-            "data": (int(self.memory), True),
-            "version": 3,
-            **changes,
-        }
-
-
-def test_device_arrays_are_read_where_they_lie(session, fake):
-    program, executable = loaded(session, fake, dense_chain)
-    inputs = inputs_of(program, 5)
-    expected = run_program(program, inputs)["scores"]
-    on_device = {"image": OnDevice(session, inputs["image"], stream=1)}
-    before = fake.calls.get("to_device", 0)
-    np.testing.assert_array_equal(executable.run(on_device)["scores"], expected)
-    assert fake.calls.get("to_device", 0) == before
-    executable.close()
-
-
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [({"typestr": "<f4"}, "dtype"), ({"strides": (1, 2, 3, 4)}, "contiguous"), ({"shape": (5, 3)}, "shape")],
-)
-def test_device_arrays_that_do_not_fit(session, fake, changes, word):
-    program, executable = loaded(session, fake, dense_chain)
-    array = OnDevice(session, inputs_of(program, 5)["image"], **changes)
-    with pytest.raises(DataError, match=word):
-        executable.run({"image": array})
-    executable.close()
-
-
-def test_profile_times_every_launch(session, fake):
-    program, executable = loaded(session, fake, dense_chain)
-    times = executable.profile(inputs_of(program, 2), repeats=2)
-    assert [time.node for time in times] == [node.result.name for node in program.graph.nodes]
-    assert all(time.seconds > 0 for time in times)
-    executable.close()
-
-
 def test_nothing_is_left_behind(session, fake):
     before = len(fake.buffers)
     for _ in range(5):
@@ -150,7 +91,7 @@ def test_sessions_come_and_go(fake):
     for _ in range(3):
         with CudaSession() as opened:
             assert opened.device.name == "fake A100 (emulated)"
-            assert opened.device.multiprocessors == 4
+            assert opened.device.multiprocessors == 2
         opened.close()
     assert fake.alive("contexts") == before
     with pytest.raises(PlatformError, match="session is closed"), opened.active("loading"):
@@ -164,15 +105,6 @@ def test_out_of_memory_is_said(session, fake):
         executable.run(inputs_of(program, 2))
     fake.fail("")
     executable.run(inputs_of(program, 2))
-    executable.close()
-
-
-def test_a_failed_launch_names_the_kernel_and_its_source(session, fake):
-    program, executable = loaded(session, fake, dense_chain)
-    fake.fail("cuLaunchKernel=ILLEGAL_ADDRESS")
-    with pytest.raises(PlatformError, match=r"'bnncc_dense_chain_layout1' \(dense_chain.bnn:2:3\).*illegal"):
-        executable.run(inputs_of(program, 2))
-    fake.fail("")
     executable.close()
 
 
@@ -209,21 +141,21 @@ def test_no_device(fake):
     fake.show("")
     with pytest.raises(PlatformError, match=r"no CUDA-capable device.*nvidia-smi"):
         list_devices()
-    fake.show("sm_80:4")
+    fake.show("sm_80:2")
 
 
 def test_a_device_the_code_is_not_for(session, fake):
-    fake.show("sm_75:4")
+    fake.show("sm_75:2")
     with CudaSession() as older, pytest.raises(PlatformError, match=r"7.5.*cubin sm_80.*--arch sm_75"):
         loaded(older, fake, dense_chain)
-    fake.show("sm_80:4")
+    fake.show("sm_80:2")
 
 
 @pytest.fixture
 def checked(fake, monkeypatch):
     """``gpu_check`` with the PTX of every cubin registered, and little to do."""
     fake.fail("")
-    fake.show("sm_80:4")
+    fake.show("sm_80:2")
 
     def compile_both(compiler, source, arch, kind, **options):
         ptx, cubin = (compile_cuda(compiler, source, arch, made, **options) for made in ("ptx", "cubin"))
@@ -234,6 +166,9 @@ def checked(fake, monkeypatch):
     monkeypatch.setattr(executor, "compile_cuda", compile_both)
     monkeypatch.setattr(parts, "NAMES", ("digits",))
     monkeypatch.setattr(parts, "TIMED_BATCHES", (1,))
+    monkeypatch.setattr(parts, "NETWORK_BATCHES", (9,))
+    monkeypatch.setattr(parts, "REPEATS", 2)
+    monkeypatch.setattr(parts, "WHOLE_RUNS", 1)
     yield gpu_check.main
     fake.fail("")
 
@@ -262,9 +197,9 @@ def test_gpu_check_runs_the_kernels_of_the_executor(checked, monkeypatch, tmp_pa
 
 
 def test_gpu_check_says_what_is_wrong(checked, fake, tmp_path):
-    fake.fail("cuLaunchKernel=ILLEGAL_ADDRESS")
+    fake.fail("cuLaunchKernel=LAUNCH_OUT_OF_RESOURCES, cuLaunchKernelEx=LAUNCH_OUT_OF_RESOURCES")
     assert checked(["--parts", "small", "--out", str(tmp_path)]) == 3
-    assert "illegal memory access" in (tmp_path / "gpu_check.md").read_text()
+    assert "too many resources" in (tmp_path / "gpu_check.md").read_text()
 
 
 def test_gpu_check_sees_a_wrong_result(checked, monkeypatch, tmp_path):
@@ -279,4 +214,4 @@ def test_gpu_check_without_a_device(checked, fake, capsys):
     fake.show("")
     assert checked(["--no-files"]) == 4
     assert "no CUDA-capable device" in capsys.readouterr().err
-    fake.show("sm_80:4")
+    fake.show("sm_80:2")

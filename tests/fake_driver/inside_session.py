@@ -39,7 +39,7 @@ def package(tmp_path_factory, fake):
 @pytest.mark.parametrize("capability", [80, 87])
 @pytest.mark.parametrize("backend", ["cuda", "auto"])
 def test_machine_code_or_ptx(fake, package, capability, backend):
-    fake.show(f"sm_{capability}:4")
+    fake.show(f"sm_{capability}:2")
     expected = Session(package, "ref")(IMAGES)
     with Session(package, backend) as session:
         assert session.backend == "cuda"
@@ -51,7 +51,7 @@ def test_machine_code_or_ptx(fake, package, capability, backend):
 
 def test_a_torch_tensor_comes_back_as_one(fake, package):
     torch = pytest.importorskip("torch")
-    fake.show("sm_80:4")
+    fake.show("sm_80:2")
     with Session(package, "cuda") as session:
         assert isinstance(session(torch.from_numpy(IMAGES)), torch.Tensor)
 
@@ -60,7 +60,7 @@ def test_binaries_inside_run_only_when_trusted(fake, package, monkeypatch):
     def missing():
         raise PlatformError("no CUDA compiler found")
 
-    fake.show("sm_80:4")
+    fake.show("sm_80:2")
     monkeypatch.setattr(backends, "find_cuda_compiler", missing)
     with pytest.raises(PlatformError, match="trust"):
         Session(package, "cuda")
@@ -70,7 +70,7 @@ def test_binaries_inside_run_only_when_trusted(fake, package, monkeypatch):
 
 
 def test_a_device_too_old_is_named(fake, package):
-    fake.show("sm_61:4")
+    fake.show("sm_61:2")
     with pytest.raises(PlatformError, match=r"6\.1"):
         Session(package, "cuda")
     assert fake.alive("contexts") == 0

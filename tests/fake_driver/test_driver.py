@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_driver import build
+from tests.fake_driver.images import digest
 
 HERE, ROOT = build.HERE, build.ROOT
 INSIDE = sorted(path.name for path in HERE.glob("bindings_*.py"))
@@ -101,8 +102,9 @@ def test_an_old_driver_refuses_new_ptx() -> None:
 
 @needs_bindings
 def test_eager_mode_runs_at_once() -> None:
-    code = OPEN + "fill = pinned(4); b = ok(d.cuMemAlloc(4)); s = ok(d.cuStreamCreate(1))\n"
-    code += "d.cuMemsetD32Async(b, 7, 1, s); d.cuMemcpyDtoHAsync(fill.ctypes.data, b, 4, s); print(fill.view('u4')[0])"
+    code = OPEN + "h = pinned(4); b = ok(d.cuMemAlloc(4)); s = ok(d.cuStreamCreate(1))\n"
+    code += "d.cuMemsetD32Async(b, 7, 1, s); d.cuMemcpyDtoHAsync(h.ctypes.data, b, 4, s)\n"
+    code += "print(h.view('u4')[0])"
     assert said(code) == "0"
     assert said(code, FAKE_CUDA_EAGER="1") == "7"
 
@@ -117,7 +119,8 @@ def test_what_was_forgotten_is_reported(tmp_path: Path) -> None:
     said(code + "; d.cuDevicePrimaryCtxRelease(0)", FAKE_CUDA_REPORT=str(report))
     found = {kind: count for kind, count in json.loads(report.read_text()).items() if count}
     assert found == {"allocations": 2, "events": 1, "modules": 1, "streams": 1}
-    clean = "b = ok(d.cuMemAlloc(64)); m = module(); d.cuMemFree(b); d.cuModuleUnload(m); d.cuDevicePrimaryCtxRelease(0)"
+    clean = "b = ok(d.cuMemAlloc(64)); m = module(); d.cuMemFree(b); d.cuModuleUnload(m)\n"
+    clean += "d.cuDevicePrimaryCtxRelease(0)"
     said(OPEN + clean, FAKE_CUDA_REPORT=str(report))
     assert not any(json.loads(report.read_text()).values())
 
@@ -125,8 +128,8 @@ def test_what_was_forgotten_is_reported(tmp_path: Path) -> None:
 @needs_bindings
 def test_a_thread_has_a_default_stream_of_its_own_where_it_asked_for_one() -> None:
     code = OPEN + "b = ok(d.cuMemAlloc(4)); s = ok(d.cuStreamCreate(0)); h = pinned(4)\n"
-    code += "d.cuMemsetD32Async(b, 7, 1, s); d.cuMemcpyDtoHAsync(h.ctypes.data, b, 4, 0); d.cuStreamSynchronize(0)\n"
-    code += "print(h.view('u4')[0] == 7)"
+    code += "d.cuMemsetD32Async(b, 7, 1, s); d.cuMemcpyDtoHAsync(h.ctypes.data, b, 4, 0)\n"
+    code += "d.cuStreamSynchronize(0); print(h.view('u4')[0] == 7)"
     assert said(code) == "True"
     assert said(code, CUDA_PYTHON_CUDA_PER_THREAD_DEFAULT_STREAM="1") == "False"
 
@@ -212,3 +215,45 @@ def test_doctor_says_why_there_is_no_gpu(environment: dict[str, str], word: str)
     assert gpu["state"] == "optional"
     assert word in gpu["found"]
     assert report["driver"] is None
+
+
+NETWORK = """\
+network one {
+  input image: u8[3, 6, 6]
+  image -> normalize(scale = 1/255) -> conv(33, 3) -> batch_norm -> sign -> flatten -> dense(3) -> batch_norm
+    -> output scores
+}
+"""
+
+
+@pytest.mark.skipif(find_spec("pycuda") is None, reason="no PyCUDA on this machine")
+def test_the_command_line_runs_a_network_on_the_device(tmp_path: Path) -> None:
+    import numpy as np
+
+    import bnncc
+
+    source, package, ptx = tmp_path / "one.bnn", tmp_path / "one.bnnpkg", tmp_path / "ptx"
+    source.write_text(NETWORK)
+    ptx.mkdir()
+    compiled = bnncc.compile(source, target=("cuda",), arch=("sm_80",), seed=1)
+    compiled.save(package)
+    name = digest(compiled.entry("cubin/sm_80.cubin"))
+    (ptx / f"{name}.ptx").write_bytes(compiled.entry("ptx/sm_80.ptx"))
+    images = np.random.default_rng(1).integers(0, 256, (5, 3, 6, 6), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    arguments = ("-m", "bnncc", "run", str(package), "--input", str(tmp_path / "images.npy"), "--trust")
+    report = tmp_path / "report.json"
+    results = []
+    for backend in ("ref", "cuda"):
+        result = tmp_path / f"{backend}.npy"
+        done = run_python(
+            *arguments,
+            *("--backend", backend, "--output", str(result)),
+            FAKE_CUDA_PTX=str(ptx),
+            FAKE_CUDA_REPORT=str(report),
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"backend: {backend}" in done.stdout + done.stderr
+        results.append(np.load(result))
+    np.testing.assert_array_equal(*results)
+    assert not any(json.loads(report.read_text()).values())
