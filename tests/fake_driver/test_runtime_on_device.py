@@ -34,3 +34,22 @@ def test_a_thousand_networks_and_sessions(driver_folder):
     done = run_python(["-m", "pytest", "-q", "-p", "no:cacheprovider", *inside], str(driver_folder))
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "2 passed" in done.stdout
+
+
+LEFT_OPEN = """
+from tests.fake_driver.driver import attached
+from tests.fake_driver.runtime_networks import *
+from tests.cuda_programs import inputs_of
+session = open_session(attached())
+network = load_small(session)
+array = WithDlpack(session, inputs_of(small_program(), 2)["image"])
+result = network.run_on_device({"image": array})["scores"]
+array.close()
+print(result.numpy().shape)
+"""
+
+
+@needs_both
+def test_what_is_open_at_the_end_is_closed_quietly(driver_folder):
+    done = run_python(["-c", LEFT_OPEN], str(driver_folder))
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "(2, 10)", "")

@@ -53,8 +53,12 @@ class PrimaryContext:
             # PyCUDA releases a primary context only where it is current, and leaves it current there: so
             # this happens in a thread that ends, whose stack of contexts nobody else sees.
             thread = threading.Thread(target=self._give_back)
-            thread.start()
-            thread.join()
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending: no more threads, and nobody who could mind
+                self._give_back()
+            else:
+                thread.join()
 
     def _give_back(self) -> None:
         self._context.push()
@@ -127,9 +131,7 @@ class CudaSession:
             self.context = PrimaryContext(driver, device_index)
         except driver.Error as error:
             raise PlatformError(f"opening CUDA device {device_index}: {explained(str(error))}") from error
-        # Not at exit: the driver cleans up behind a process, and threads cannot be started any more.
         self._end = weakref.finalize(self, self.context.let_go)
-        self._end.atexit = False
 
     def load(
         self,

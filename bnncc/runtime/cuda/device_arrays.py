@@ -151,7 +151,7 @@ class Storage:
         self.session, self.stream, self.mark = session, stream, mark
         self._block = pool.take(size_bytes, stream.handle)
         self.address = self._block.address
-        weakref.finalize(self, pool.give_back, self._block).atexit = False
+        weakref.finalize(self, pool.give_back, self._block)
 
     def share(self) -> None:
         """Note that other streams may use it: it must not hold the next result when its array is gone."""

@@ -46,7 +46,6 @@ class CudaExecutable:
         self._session, self._artifact, self._poison = session, artifact, poison
         self._network = LoadedNetwork(session, artifact, blob, image, graph=graph, at_once=at_once)
         self._end = weakref.finalize(self, self._network.free)
-        self._end.atexit = False
 
     @property
     def has_graphs(self) -> bool:
@@ -81,6 +80,9 @@ class CudaExecutable:
         out: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Return the outputs by name, on the device; nothing waits for them.
+
+        As everywhere in CUDA, memory of inputs that are given up may be used again in the order of the
+        stream only: what torch and CuPy do where ``stream`` is their current one.
 
         Args:
             inputs: arrays with DLPack or ``__cuda_array_interface__``, read where they lie.

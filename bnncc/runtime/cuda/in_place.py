@@ -54,7 +54,6 @@ class DeviceRun:
                 else:
                     results[output.name], outside[name] = self._fresh(output, images, lane)
             if images:
-                lane.keep(views)
                 self.network.put(lane, self.stream, images, outside)
         return results
 

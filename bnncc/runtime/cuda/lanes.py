@@ -15,7 +15,6 @@ from bnncc.runtime.cuda.streams import CudaStream, Mark, new_stream
 from bnncc.targets.cuda.artifact import BARRIER_BYTES, CudaArtifact
 
 _MOST_LANES: Final = 8
-_MOST_KEPT: Final = 64
 
 
 class Lane:
@@ -37,7 +36,6 @@ class Lane:
         outside = {value.name for value in (*artifact.inputs, *result_values(artifact))}
         self.staged = {name: Growing(driver, f"'{name}'") for name in outside}
         self.pinned = {name: Pinned(driver) for name in outside}
-        self._kept: list[object] = []
         self._barrier = Growing(driver, "a barrier")
         try:
             self.barrier = self._barrier.address(BARRIER_BYTES)
@@ -64,18 +62,9 @@ class Lane:
         """Return the start of device memory for a value of the caller's."""
         return self.staged[name].address(max(LEAST_BYTES, size_bytes))
 
-    def keep(self, owners: object) -> None:
-        """Keep the memory of the caller's arrays alive until the device is done with it."""
-        if len(self._kept) == _MOST_KEPT:
-            self.mark.synchronize()
-        if self.mark.is_past:
-            self._kept.clear()
-        self._kept.append(owners)
-
     def free(self) -> None:
         """Wait for the last run and give everything back."""
         self.mark.synchronize()
-        self._kept.clear()
         if self.graphs is not None:
             self.graphs.clear()
         for memory in (self._workspace, self._barrier, *self.staged.values()):
