@@ -12,7 +12,7 @@ import pytest
 from bnncc.diagnostics import DataError, PlatformError
 from bnncc.ir.reference.program import run_program
 from bnncc.runtime import dlpack
-from bnncc.runtime.cuda import KernelCall, context, graphs, staging
+from bnncc.runtime.cuda import KernelCall, context, graphs, lanes, staging
 from bnncc.targets.cuda.fuse import Fuse
 from tests.cuda_programs import inputs_of
 from tests.fake_driver.driver import attached
@@ -167,7 +167,7 @@ def test_outputs_of_the_caller(session, network, stream):
         item.close()
 
 
-def test_memory_of_results_is_used_again_on_the_same_stream_only(session, network, stream):
+def test_memory_of_results_is_used_again_on_the_same_stream_only(session, network, stream, fake):
     array = WithDlpack(session, images(3))
     first = scores(network, array, stream=stream)
     address = first.__dlpack__(stream=stream.cuda_stream) and first._storage.address
@@ -175,8 +175,11 @@ def test_memory_of_results_is_used_again_on_the_same_stream_only(session, networ
     gc.collect()
     second = scores(network, array, stream=stream)
     assert second._storage.address == address
-    assert second.__cuda_array_interface__["data"][0] == address, "others may use it: not for the next result"
+    assert second.__cuda_array_interface__["data"][0] == address
+    freed = fake.called("cuMemFree")
     del second
+    gc.collect()
+    assert fake.called("cuMemFree") == freed + 1, "others may still use it: it is not for the next result"
     third = scores(network, array)
     assert third._storage.stream.handle == 1
     del third
@@ -238,10 +241,14 @@ def test_what_is_no_stream(session, network, item):
     array.close()
 
 
-def test_runs_on_different_streams_share_a_workspace_in_order(session, network):
+def test_runs_on_different_streams_share_a_workspace_in_order(session, network, fake, monkeypatch):
+    monkeypatch.setattr(lanes, "_MOST_LANES", 1)
+    waits = fake.called("cuStreamWaitEvent")
     streams = [ForeignStream(session) for _ in range(3)]
     arrays = [WithDlpack(session, images(9, seed=seed)) for seed in range(6)]
     results = [scores(network, array, stream=streams[index % 3]) for index, array in enumerate(arrays)]
+    assert fake.called("cuStreamWaitEvent") == waits + len(arrays)
+    assert network._network.lanes._made == 1
     for array, result in reversed(list(zip(arrays, results, strict=True))):
         np.testing.assert_array_equal(result.numpy(), expected(array.array))
     for item in (*arrays, *streams):
@@ -302,6 +309,17 @@ def test_graphs_of_device_arrays_run_on_the_callers_stream(session, fake, stream
     array.close()
     out.close()
     network.close()
+
+
+def test_graphs_go_with_their_workspace(session, network, stream):
+    few, many = WithDlpack(session, images(5)), WithDlpack(session, images(50))
+    out = WithInterface(session, np.zeros((5, 10), np.float32))
+    for array in (few, few, many, few):
+        given = {"scores": out} if array is few else None
+        result = scores(network, array, stream=stream, out=given)
+        np.testing.assert_array_equal(np.asarray(result.numpy()), expected(array.array))
+    for item in (few, many, out):
+        item.close()
 
 
 def test_graphs_can_be_switched_off(session, fake):
