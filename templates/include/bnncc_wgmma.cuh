@@ -24,6 +24,14 @@ __device__ __forceinline__ void bnncc_barrier_arrive(bnncc_barrier *barrier)
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bnncc_shared_address(barrier)) : "memory");
 }
 
+// Arrives for a warp, when all its lanes have come here.
+__device__ __forceinline__ void bnncc_barrier_arrive_warp(bnncc_barrier *barrier)
+{
+    __syncwarp();
+    if (threadIdx.x % 32 == 0)
+        bnncc_barrier_arrive(barrier);
+}
+
 // Arrives, and says how many bytes the phase waits for besides.
 __device__ __forceinline__ void bnncc_barrier_expect(bnncc_barrier *barrier, int bytes)
 {

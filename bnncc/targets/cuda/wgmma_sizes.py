@@ -16,6 +16,7 @@ from bnncc.targets.cuda.device import DEVICES
 from bnncc.targets.cuda.launch import LaunchGeometry, covered
 from bnncc.targets.cuda.layers import is_row_layer
 from bnncc.targets.cuda.plan import PLANE_BITS, ceil_div
+from bnncc.targets.cuda.store import stored_groups
 from bnncc.targets.cuda.wgmma_tile import (
     DENSE_TILES,
     MAX_SHARED_BYTES,
@@ -81,8 +82,8 @@ def stored_vectors(node: XnorLayer) -> int:
 def _dense_sizes(node: XnorLayer) -> WgmmaSizes | str:
     if node.x.type.layout is not Layout.ROWS8X128:
         return "its input does not lie in tiles of 8 images"
-    found = (_dense_size(node, tile) for tile in DENSE_TILES)
-    return _best(sizes for sizes in found if sizes.tile.shared_bytes <= MAX_SHARED_BYTES)
+    tiles = (tile for tile in DENSE_TILES if tile.shared_bytes <= MAX_SHARED_BYTES)
+    return _best(_dense_size(node, tile) for tile in tiles if _covers(node, tile.columns))
 
 
 def _dense_size(node: XnorLayer, tile: DenseTile) -> WgmmaSizes:
@@ -101,6 +102,11 @@ def _dense_size(node: XnorLayer, tile: DenseTile) -> WgmmaSizes:
     return WgmmaSizes(tile=tile, geometry=geometry, work=work)
 
 
+def _covers(node: XnorLayer, columns: int) -> bool:
+    """Return whether tiles of ``columns`` outputs reach the end of what is stored: vectors of signs are whole."""
+    return ceil_div(node.outputs, columns) * columns >= stored_groups(node) * 32
+
+
 def _conv_sizes(node: XnorLayer) -> WgmmaSizes | str:
     if not isinstance(node.store, StoreSigns):
         return "it stores numbers"
@@ -109,7 +115,7 @@ def _conv_sizes(node: XnorLayer) -> WgmmaSizes | str:
     classes = node.store.border.classes if node.store.border else 1
     patch = covered(node.window, TILE_SIZE, TILE_SIZE)
     found = []
-    for columns in WIDTHS:
+    for columns in (columns for columns in WIDTHS if _covers(node, columns)):
         for buffers in (4, 2):
             tile = ConvTile(
                 columns=columns,
@@ -123,7 +129,7 @@ def _conv_sizes(node: XnorLayer) -> WgmmaSizes | str:
             if tile.shared_bytes <= MAX_SHARED_BYTES:
                 found.append(_conv_size(node, tile))
                 break
-    return _best(found) if found else "the weights of 64 channels do not fit shared memory"
+    return _best(found) if found else "the weights of a tile do not fit shared memory"
 
 
 def _conv_size(node: XnorLayer, tile: ConvTile) -> WgmmaSizes:
