@@ -99,13 +99,14 @@ def _bulk(op: Operation) -> str:
     is_load = op.has(_EXPECT)
     hint = op.has("L2::cache_hint")
     op.choice("global")
-    op.choice(*_SHARED)
     if is_load:
+        op.choice("shared::cta", "shared::cluster")
         op.finish(4 + hint)
         shared, size = shared_address(op, 0), op.read(2, U32)
         barrier = f"mbarrier_at<G>(t, {shared_address(op, 3)}, {op.line})"
         source = global_address(op, 1)
         return f"emu_bulk_load(t, {site(op)}, {shared}, {source}, {size}, {barrier}, {op.line});"
+    op.choice("shared::cta")
     op.choice("bulk_group")
     op.finish(3 + hint)
     target, size = global_address(op, 0), op.read(2, U32)
@@ -114,7 +115,7 @@ def _bulk(op: Operation) -> str:
 
 def _fence(op: Operation) -> str:
     if op.has("proxy"):
-        op.choice("async", "alias")
+        op.choice("async")
         op.ignore("global", *_SHARED)
         op.finish(0)
         return "emu_fence_proxy(t);"

@@ -9,11 +9,14 @@ from bnncc.emulator.ptx.model import SCALARS, Address, Instruction, Integer, Nam
 from bnncc.emulator.translate.operation import PRED, U32, U64, Operation
 
 _SPACES: Final = ("global", "shared", "shared::cta", "local", "const", "param", "param::entry", "param::func")
+_STORED: Final = ("global", "shared", "shared::cta", "local", "param", "param::func")
+_UPDATED: Final = ("global", "shared", "shared::cta")
+_WINDOWED: Final = ("global", "shared", "shared::cta", "local", "param", "param::entry")
 _STRONG: Final = ("volatile", "relaxed", "acquire", "release", "acq_rel", "mmio")
 _SCOPES: Final = ("cta", "gpu", "sys", "cluster")
 _CACHE: Final = ("ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc", "weak", "unified")
 _VECTORS: Final = {"v2": 2, "v4": 4, "v8": 8}
-_ATOMICS: Final = ("and", "or", "xor", "exch", "cas", "add", "inc", "dec", "min", "max")
+_REDUCTIONS: Final = ("and", "or", "xor", "add", "inc", "dec", "min", "max")
 
 
 _NOT_SHARED: Final = ("global", "local", "const", "param", "param::entry", "param::func")
@@ -127,9 +130,9 @@ def _param_pointer(op: Operation, index: int, size_bytes: int) -> str:
     return f"((char *)t->params + {place.offset + operand.offset})"
 
 
-def _modifiers(op: Operation) -> tuple[str, list[str]]:
+def _modifiers(op: Operation, spaces: tuple[str, ...]) -> tuple[str, list[str]]:
     strong = [name for name in _STRONG if op.has(name)]
-    space = op.choice(*_SPACES, default="generic")
+    space = op.choice(*spaces, default="generic")
     op.ignore(*_SCOPES)
     op.ignore(*_CACHE)
     op.ignore_prefix("L1::", "L2::")
@@ -140,7 +143,7 @@ def _load(op: Operation) -> str:
     kind = op.type()
     count = _VECTORS.get(op.choice(*_VECTORS, default=""), 1)
     plain = "ACCESS_CONSTANT" if "nc" in op.instruction.modifiers else "ACCESS_PLAIN"
-    space, strong = _modifiers(op)
+    space, strong = _modifiers(op, _SPACES)
     strength = "ACCESS_STRONG" if strong else plain
     op.finish(range(2, 4))  # a third operand is a cache policy
     names = op.registers(0)
@@ -165,7 +168,7 @@ def _load(op: Operation) -> str:
 def _store(op: Operation) -> str:
     kind = op.type()
     count = _VECTORS.get(op.choice(*_VECTORS, default=""), 1)
-    space, strong = _modifiers(op)
+    space, strong = _modifiers(op, _STORED)
     strength = "ACCESS_STRONG" if strong else "ACCESS_PLAIN"
     op.finish(range(2, 4))
     items = op.items(1)
@@ -187,9 +190,9 @@ def _store(op: Operation) -> str:
 
 def _atomic(op: Operation) -> str:
     has_result = op.instruction.opcode == "atom"
-    kind = op.type_in("b16 b32 b64 u32 s32 u64 s64 f32 f64")
-    what = op.choice(*_ATOMICS)
-    space, order = _modifiers(op)
+    kind = op.type_in("b32 b64 u32 s32 u64 s64 f32 f64")
+    what = op.choice(*_REDUCTIONS, *(("exch", "cas") if has_result else ()))
+    space, order = _modifiers(op, _UPDATED)
     acquires, releases = (int(bool({name, "acq_rel"} & set(order))) for name in ("acquire", "release"))
     op.ignore("noftz")
     first = 2 if has_result else 1
@@ -208,7 +211,7 @@ def _atomic(op: Operation) -> str:
 def _cvta(op: Operation) -> str:
     op.type_in("u64")
     to = op.has("to")
-    space = op.choice(*_SPACES)
+    space = op.choice(*_WINDOWED, "const")
     op.finish(2)
     window = {"shared": "EMU_SHARED_WINDOW", "local": "EMU_LOCAL_WINDOW", "param": "EMU_PARAM_WINDOW"}.get(
         space.partition("::")[0]
@@ -221,15 +224,13 @@ def _cvta(op: Operation) -> str:
 
 
 def _isspacep(op: Operation) -> str:
-    space = op.choice(*_SPACES)
+    space = op.choice(*_WINDOWED)
     op.finish(2)
     high = f"(u32)({op.read(1, U64)} >> 32)"
     windows = {"shared": "EMU_SHARED_WINDOW", "local": "EMU_LOCAL_WINDOW", "param": "EMU_PARAM_WINDOW"}
     window = windows.get(space.partition("::")[0])
     if window is not None:
         return op.write(0, PRED, f"({high} == {window})")
-    if space == "const":
-        raise op.error("isspacep.const is not supported")
     others = " && ".join(f"{high} != {name}" for name in windows.values())
     return op.write(0, PRED, f"({others})")
 
