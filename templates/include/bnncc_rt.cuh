@@ -52,23 +52,36 @@ __device__ __forceinline__ float bnncc_affine(float x, float scale, float shift)
     return __fadd_rn(__fmul_rn(scale, x), shift);
 }
 
-// Mismatches of one output channel a lane with up to IMAGES rows of x: vectors first, first + step, ...
-// The weights of 32 channels stand side by side, so lanes of neighbouring channels read neighbouring bytes. Rows
-// past the images of the batch hold nothing and are not read.
-template <int IMAGES, int IMAGE_STEP, int VECTOR_STEP>
-__device__ __forceinline__ void bnncc_xnor_rows(const uint4 *__restrict__ x, const uint4 *__restrict__ weight,
-                                                int images, int first, int vectors, int step,
-                                                int *mismatches)
+// Loads constants now, however late they are used: before a barrier they arrive while others are waited for.
+__device__ __forceinline__ uint4 bnncc_load_early(const uint4 *constants)
 {
-    constexpr int AT_ONCE = IMAGES == 1 ? 4 : 2;  // loads under way
-#pragma unroll AT_ONCE
-    for (int v = first; v < vectors; v += step) {
-        const uint4 w = weight[v * 32];
+    uint4 loaded;
+    asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(loaded.x), "=r"(loaded.y), "=r"(loaded.z), "=r"(loaded.w)
+                 : "l"(__cvta_generic_to_global(constants)));
+    return loaded;
+}
+
+// Mismatches of one output channel a lane with up to IMAGES rows of x: vectors first, first + STEP, ... The weights
+// of the first EARLY of them are loaded already. Those of 32 channels stand side by side, so lanes of neighbouring
+// channels read neighbouring bytes. Rows past the images of the batch hold nothing and are not read.
+template <int IMAGES, int IMAGE_STEP, int VECTOR_STEP, int VECTORS, int STEP, int EARLY>
+__device__ __forceinline__ void bnncc_xnor_rows(const uint4 *__restrict__ x, const uint4 (&early)[EARLY],
+                                                const uint4 *__restrict__ weight, int images, int first, int *mismatches)
+{
+    const auto add = [&](uint4 w, int v) {
 #pragma unroll
         for (int i = 0; i < IMAGES; ++i)
             if (i < images)
                 mismatches[i] += bnncc_mismatches(w, x[(size_t)i * IMAGE_STEP + v * VECTOR_STEP]);
-    }
+    };
+#pragma unroll
+    for (int i = 0; i < EARLY; ++i)
+        if (first + i * STEP < VECTORS)
+            add(early[i], first + i * STEP);
+#pragma unroll 2
+    for (int v = first + EARLY * STEP; v < VECTORS; v += STEP)
+        add(weight[v * 32], v);
 }
 
 // Stores the bits of COLUMNS outputs, those of the tile with this number, out of a word that holds them in place.

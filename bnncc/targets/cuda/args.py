@@ -115,6 +115,7 @@ class XnorDenseArgs:
     vectors: int
     groups: int
     columns: int
+    early: int
     x_layout: str
     x_step: int
     x_image_step: int
@@ -304,6 +305,7 @@ class KernelArgs:
         parameters: as in the device function.
         arguments: what the device function is called with.
         has_shared: whether it works in shared memory.
+        is_early: whether its first weights are loaded before anything else.
         is_bmma: whether it is left out where tensor cores multiply no single bits.
     """
 
@@ -314,6 +316,7 @@ class KernelArgs:
     parameters: str
     arguments: str
     has_shared: bool
+    is_early: bool
     is_bmma: bool
 
 
@@ -325,9 +328,13 @@ class PhaseArgs:
         number: from 1 on.
         lines: of its comment.
         tiles: how many there are, in C.
-        function: the layer's device function.
-        place: its first arguments: shared memory, and which tile ``i`` is.
-        values: its other arguments and the end of the call, in lines.
+        layer: the structure that holds its device functions.
+        place: the first arguments: shared memory, and which tile ``i`` is.
+        values: the other arguments and the end of the call, in lines.
+        is_early: whether a block's first weights are loaded before it waits.
+        early: what they are called.
+        first_group: of outputs, of the block's first tile, in C; ``group`` that of tile ``i``.
+        weight: where the weights are, in C.
         has_barrier: whether all blocks wait before it.
         has_shared: whether the device function works in shared memory.
     """
@@ -335,9 +342,14 @@ class PhaseArgs:
     number: int
     lines: tuple[str, ...]
     tiles: str
-    function: str
+    layer: str
     place: str
     values: tuple[str, ...]
+    is_early: bool
+    early: str
+    first_group: str
+    group: str
+    weight: str
     has_barrier: bool
     has_shared: bool
 

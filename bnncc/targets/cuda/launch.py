@@ -25,6 +25,8 @@ BUSY_BLOCKS: Final = 128
 """Blocks an image from which a large GPU is busy with batch 1."""
 _TILES: Final = ((8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 2), (1, 1))
 _STAGED_QUADS: Final = 64
+_EARLY_VECTORS: Final = 8
+"""Four registers each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +220,11 @@ def spread_tile(tile: Tile) -> Tile:
 def row_columns(groups: int) -> int:
     """Return how many outputs a tile of a binary dense layer has, for a GPU busy with one image."""
     return next((columns for columns in (32, 16) if groups * 32 // columns >= BUSY_BLOCKS), 8)
+
+
+def early_vectors(vectors: int, columns: int) -> int:
+    """Return how many vectors of weights a thread of a dense layer loads before anything else."""
+    return min(_EARLY_VECTORS, -(-vectors * columns // ROW_THREADS))
 
 
 def staged_planes(tile: Tile, planes: int) -> int:

@@ -48,7 +48,7 @@ def _xnor_dense(
     form = packed_form(node.x.type)
     columns = launch.row_columns(stored_groups(node))
     geometry = launch.row_geometry(stored_groups(node) * 32 // columns, launch.ROW_PARTIAL_BYTES)
-    body = LayerBody(name=layer_name(program, name), has_shared=True)
+    body = LayerBody(name=layer_name(program, name), has_shared=True, is_early=True)
     lines = (
         f"tier popc: a lane is an output, a tile {columns} outputs of 8 images; 8 warps share the inputs",
     )
@@ -59,6 +59,7 @@ def _xnor_dense(
         vectors=form.vectors,
         groups=group_count(node.outputs),
         columns=columns,
+        early=launch.early_vectors(form.vectors, columns),
         x_layout=form.function,
         x_step=form.vector_step,
         x_image_step=form.image_step,

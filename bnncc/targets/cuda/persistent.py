@@ -198,20 +198,28 @@ def _member(phase: Phase) -> str:
 
 
 def _phase_args(number: int, phase: Phase, parameters: _Parameters) -> PhaseArgs:
-    plan, geometry = phase.plan, phase.plan.geometry
+    body, geometry = phase.plan.body, phase.plan.geometry
     groups = geometry.grid_y
-    place = ("i", "0") if groups == 1 else (f"i / {groups}", f"i % {groups}")
-    shared = (f"shared.{_member(phase)}",) if plan.body.has_shared else ()
-    values = [parameters.expression(parameter) for parameter in plan.parameters]
+    group = "0" if groups == 1 else f"i % {groups}"
+    early = f"{_member(phase)}_early"
+    own = [f"shared.{_member(phase)}"] if body.has_shared else []
+    if body.is_early:
+        own.append(early)
+    weights = [parameters.expression(item) for item in phase.plan.parameters if item.name == "weight"]
     return PhaseArgs(
         number=number,
-        lines=phase_lines(phase.node, plan.tier, geometry),
+        lines=phase_lines(phase.node, phase.plan.tier, geometry),
         tiles=_tiles(geometry),
-        function=f"{plan.body.name}::tile",
-        place=", ".join((*shared, *place)),
-        values=_wrapped(values),
+        layer=body.name,
+        place=", ".join((*own, "i" if groups == 1 else f"i / {groups}", group)),
+        values=_wrapped([parameters.expression(parameter) for parameter in phase.plan.parameters]),
         has_barrier=phase.has_barrier,
-        has_shared=plan.body.has_shared,
+        has_shared=body.has_shared,
+        is_early=body.is_early,
+        early=early,
+        first_group=group.replace("i", "blockIdx.x"),
+        group=group,
+        weight="".join(weights),
     )
 
 

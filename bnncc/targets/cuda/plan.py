@@ -52,11 +52,13 @@ class LayerBody:
     Args:
         name: of the structure.
         has_shared: whether it works in shared memory.
+        is_early: whether ``fetch`` loads the first weights of a tile before ``tile`` is called.
         resident_blocks: that a multiprocessor should hold where the layer is a kernel; 0: no wish.
     """
 
     name: str
     has_shared: bool
+    is_early: bool = False
     resident_blocks: int = 0
 
 

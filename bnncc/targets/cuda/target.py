@@ -130,14 +130,15 @@ class _Kernel:
         names = (item.name for item in plan.parameters)
         if plan.tier == Tier.WGMMA:
             return wgmma_kernel_args(plan, self.launch.kernel)
-        shared = ("shared",) if body.has_shared else ()
+        own = [*(["shared"] if body.has_shared else []), *(["early"] if body.is_early else [])]
         return KernelArgs(
             name=self.launch.kernel,
             layer=body.name,
             bounds=f"{threads}, {body.resident_blocks}" if body.resident_blocks else f"{threads}",
             parameters=declarations(plan.parameters),
-            arguments=", ".join((*shared, "blockIdx.x", "blockIdx.y", *names)),
+            arguments=", ".join((*own, "blockIdx.x", "blockIdx.y", *names)),
             has_shared=body.has_shared,
+            is_early=body.is_early,
             is_bmma=plan.tier == "bmma",
         )
 

@@ -119,12 +119,25 @@ struct dense2_layer {
     static constexpr int GROUPS = 1;  // of 32 outputs
     static constexpr int COLUMNS = 8;  // outputs of a tile, one a lane
     static constexpr int PARTS = 8 * 32 / COLUMNS;  // lanes that share the inputs of an output, over eight warps
+    static constexpr int EARLY = 1;  // vectors of each, whose weights are loaded before anything else
 
     struct Shared {
         int partial[8][8][32];  // warp, image, lane
     };
 
-    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+    static __device__ __forceinline__ int my_channel(int tile_y) { return tile_y * COLUMNS + threadIdx.x % COLUMNS; }
+    static __device__ __forceinline__ int my_part() { return threadIdx.x / COLUMNS; }
+
+    static __device__ __forceinline__ void fetch(uint4 (&early)[EARLY], int tile_y, const uint4 *__restrict__ weight)
+    {
+        const uint4 *weight_lane = weight + bnncc_weights_of(my_channel(tile_y), VECTORS);
+#pragma unroll
+        for (int i = 0; i < EARLY; ++i)
+            if (my_channel(tile_y) < GROUPS * 32 && my_part() + i * PARTS < VECTORS)
+                early[i] = bnncc_load_early(weight_lane + (my_part() + i * PARTS) * 32);
+    }
+
+    static __device__ __forceinline__ void tile(Shared &shared, const uint4 (&early)[EARLY], int tile_x, int tile_y,
         const uint4 *__restrict__ x,
         const uint4 *__restrict__ weight,
         const int *__restrict__ table,
@@ -133,7 +146,7 @@ struct dense2_layer {
     {
         const int lane = threadIdx.x % 32;
         const int warp = threadIdx.x / 32;
-        const int channel = tile_y * COLUMNS + lane % COLUMNS;
+        const int channel = my_channel(tile_y);
         const int first_image = tile_x * 8;
 
         // Each part sums every PARTS-th vector for eight images.
@@ -142,11 +155,10 @@ struct dense2_layer {
             const uint4 *x_rows = x + bnncc_rows8x128(first_image, VECTORS);
             const uint4 *weight_lane = weight + bnncc_weights_of(channel, VECTORS);
             const int rows = images - first_image;
-            const int part = warp * (32 / COLUMNS) + lane / COLUMNS;
             if (rows == 1)
-                bnncc_xnor_rows<1, 0, 8>(x_rows, weight_lane, 1, part, VECTORS, PARTS, mismatches);
+                bnncc_xnor_rows<1, 0, 8, VECTORS, PARTS>(x_rows, early, weight_lane, 1, my_part(), mismatches);
             else
-                bnncc_xnor_rows<8, 1, 8>(x_rows, weight_lane, rows, part, VECTORS, PARTS, mismatches);
+                bnncc_xnor_rows<8, 1, 8, VECTORS, PARTS>(x_rows, early, weight_lane, rows, my_part(), mismatches);
         }
 #pragma unroll
         for (int i = 0; i < 8; ++i)
@@ -181,7 +193,9 @@ bnncc_mlp_dense2(
     int images)
 {
     __shared__ dense2_layer::Shared shared;
-    dense2_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, table, y, images);
+    uint4 early[dense2_layer::EARLY];
+    dense2_layer::fetch(early, blockIdx.y, weight);
+    dense2_layer::tile(shared, early, blockIdx.x, blockIdx.y, x, weight, table, y, images);
 }
 
 
@@ -326,9 +340,13 @@ bnncc_mlp_persistent(
     // Phase 2
     // dense2, from mlp.bnn:3:3
     // sign[512] -> i32[10], popc, 4 tiles for 8 images
+    uint4 dense2_early[dense2_layer::EARLY];  // of the block's first tile
+    dense2_layer::fetch(dense2_early, blockIdx.x % 4, dense2_weight);
     bnncc_grid_barrier(barrier);
     for (int i = blockIdx.x; i < (images + 7) / 8 * 4; i += gridDim.x) {
-        dense2_layer::tile(shared.dense2, i / 4, i % 4,
+        if (i != blockIdx.x)
+            dense2_layer::fetch(dense2_early, i % 4, dense2_weight);
+        dense2_layer::tile(shared.dense2, dense2_early, i / 4, i % 4,
             (const uint4 *)dense1, dense2_weight, dense2_table, dense2, images);
         __syncthreads();  // shared memory is free again
     }
