@@ -58,14 +58,28 @@ def bench(
     batch: Annotated[str, typer.Option(metavar="LIST", help="Batch sizes.")] = "1,16,256",
     seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each figure.")] = 0.5,
     *,
+    backend: Annotated[str, typer.Option(metavar="c|cuda", help="What runs.")] = "c",
+    device: Annotated[int, typer.Option(min=0, help="The GPU of --backend cuda.")] = 0,
+    graph: Annotated[bool, typer.Option(help="Replay CUDA graphs with --backend cuda.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Time the C backend on one thread, beside a float network of the same shape in torch, if it is there."""
+    """Time the C backend on one thread, beside a float network of the same shape in torch, if it is there.
+
+    With --backend cuda: time on the device, and from host to host.
+    """
     from bnncc.codegen.package import Package
     from bnncc.runtime.random_inputs import random_inputs
     from bnncc.runtime.session import Session
 
     sizes = tuple(_positive(item) for item in parse_list(batch, (), "--batch"))
+    if backend not in {"c", "cuda"}:
+        raise typer.BadParameter(f"'{backend}' is neither c nor cuda", param_hint="--backend")
+    if backend == "cuda":
+        from bnncc.cli.measuring_device import bench_device
+
+        with Session(Package.load(package), "cuda", device=device, graph=graph) as session:
+            bench_device(session, sizes, seconds, as_json=as_json)
+        return
     rows = []
     with Session(Package.load(package), "c", threads=1) as session:
         if len(session.graph.inputs) != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -21,6 +22,14 @@ from bnncc.runtime.on_device import DeviceCall, are_on_device
 # Images that go through a backend at once: bounds the memory of the activations. A device cuts its batches
 # itself.
 _CHUNK: Final = {Backend.REF: 256, Backend.C: 1024, Backend.EMULATOR: 64}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceTime:
+    """The median time of a run on the GPU, inputs and outputs there, and how it is launched."""
+
+    seconds: float
+    how: str
 
 
 class Session:
@@ -96,6 +105,18 @@ class Session:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return every output by name, as NumPy arrays ``[N, *shape]``."""
         return self._run(inputs)[0]
+
+    def time_on_device(self, inputs: Mapping[str, Array], repeats: int = 20) -> DeviceTime:
+        """Return the median time of a run on the GPU, and how it is launched.
+
+        Raises:
+            DataError: the backend is not ``cuda``.
+        """
+        if not isinstance(self._executable, DeviceExecutable):
+            raise DataError(f"device times are of the backend 'cuda'; this session's is '{self.backend}'")
+        network = self._executable.network
+        images = len(next(iter(inputs.values())))
+        return DeviceTime(seconds=network.time_runs(inputs, repeats), how=network.how(images))
 
     def close(self) -> None:
         """Free what the backend holds."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import bnncc
+from bnncc.cli.main import make_app
 from bnncc.diagnostics import DataError
 from bnncc.runtime.cuda import DeviceArray
 from bnncc.runtime.session import Session
@@ -137,3 +140,29 @@ def test_graphs_off_and_another_device(fake, package, expected):
 def test_a_device_is_for_cuda(package):
     with pytest.raises(DataError, match="device=1 names a GPU, and the backend is 'ref'"):
         Session(package, "ref", device=1)
+
+
+def test_bench_says_how_the_network_is_launched(package, tmp_path):
+    path = tmp_path / "one.bnnpkg"
+    package.save(path)
+    network = Session(package, "cuda")._executable.network._network
+    limit = max(use.to_images or 0 for use in network.artifact.fuse_uses if use.arch == "sm_80")
+    sizes = f"2,{limit + 1}"
+    rows = {}
+    for option in ("--graph", "--no-graph"):
+        arguments = ["bench", str(path), "--backend", "cuda", "--batch", sizes, "--seconds", "0.01"]
+        done = CliRunner().invoke(make_app(), [*arguments, option, "--json"])
+        assert done.exit_code == 0, done.output
+        rows[option] = json.loads(done.stdout)["rows"]
+    assert [row["batch"] for row in rows["--graph"]] == [2, limit + 1]
+    assert all(row["device_us_per_image"] > 0 for row in rows["--graph"])
+    assert rows["--graph"][0]["launches"] == "one cooperative launch"
+    assert rows["--graph"][1]["launches"] == "2 launches, as a CUDA graph"
+    assert rows["--no-graph"][1]["launches"] == "2 launches"
+    shown = CliRunner().invoke(make_app(), [*arguments[:5], "2", "--seconds", "0.01"])
+    assert "one cooperative launch" in shown.output
+
+
+def test_device_times_are_of_cuda(package):
+    with pytest.raises(DataError, match="this session's is 'ref'"):
+        Session(package, "ref").time_on_device({"image": IMAGES})

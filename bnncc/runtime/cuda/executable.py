@@ -52,9 +52,9 @@ class CudaExecutable:
         """Return whether runs that come again are replayed as CUDA graphs."""
         return self._network.has_graphs
 
-    def sub_batch(self, images: int) -> int:
-        """Return how many of ``images`` go through the network at a time."""
-        return self._network.sub_batch(images)
+    def how(self, images: int) -> str:
+        """Return how a run of ``images`` is launched, in words: launches, sub-batches, graph."""
+        return self._network.how(images)
 
     def run(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """Return the outputs of the network by name, on the host.

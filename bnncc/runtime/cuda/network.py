@@ -73,6 +73,18 @@ class LoadedNetwork:
         """Return how many of ``images`` go through the network at a time."""
         return max(1, min(images, self._at_once))
 
+    def how(self, images: int) -> str:
+        """Return how a run of ``images`` is launched, in words."""
+        at_once = self.sub_batch(images)
+        parts = -(-images // at_once)
+        launches = self._launches(at_once)
+        each = f"{len(launches)} launch{'es' if len(launches) > 1 else ''}"
+        if isinstance(launches[0], PersistentLaunch):
+            each = "one cooperative launch"
+        whole = each if parts <= 1 else f"{parts} sub-batches of {at_once} images, {each} each"
+        is_graph = self.has_graphs and not self._is_one_launch(images)
+        return f"{whole}, as a CUDA graph" if is_graph else whole
+
     def put(self, lane: Lane, stream: CudaStream, images: int, outside: Mapping[str, int]) -> None:
         """Put a run on ``stream``, behind the last one on ``lane``.
 
@@ -96,8 +108,7 @@ class LoadedNetwork:
                     self.launch(call, target)
 
         lane.mark.hold_back(stream)
-        is_one_launch = images <= at_once and len(self._launches(images)) == 1
-        if lane.graphs is None or is_one_launch:
+        if lane.graphs is None or self._is_one_launch(images):
             enqueue(stream)
         else:
             lane.graphs.run((images, *sorted(outside.items())), enqueue, lane.own, stream)
@@ -120,6 +131,9 @@ class LoadedNetwork:
     def launch(self, call: KernelCall, stream: CudaStream) -> None:
         """Put one launch on ``stream``."""
         self._code.launch(call, stream)
+
+    def _is_one_launch(self, images: int) -> bool:
+        return images <= self._at_once and len(self._launches(images)) == 1
 
     def _launches(self, images: int) -> Sequence[Launch | PersistentLaunch]:
         """Return the launches of a sub-batch: one for all layers, or one a layer."""
