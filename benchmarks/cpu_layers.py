@@ -1,7 +1,10 @@
-"""Speed of the generated C, layer by layer, beside the xor+popcount peak measured in the same run.
+"""Speed of the generated C: layers, products of matrices, whole networks, as fractions of what is possible.
 
-One thread, pinned; CPU time, medians over blocks that alternate between layers and peak, so that a busy
-machine slows both alike. Run it as ``python benchmarks/cpu_layers.py [--march native]``.
+The limits of the processor (`cpu_peaks`) are measured before each block of calls, one thread on CPU time; the
+best call of a block stands against the best window of the limits, and the median of blocks counts. So what else
+the machine does disturbs little. Two threads are timed on the wall, best call against best.
+
+Run it as ``python benchmarks/cpu_layers.py [--two-threads] [--only part of a name]``.
 """
 
 from __future__ import annotations
@@ -11,77 +14,37 @@ import ctypes
 import os
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cpu_peaks import STREAM_BYTES, call_timer, measures, processor
 
-from bnncc.ir import bit
+from bnncc.driver import load_model
+from bnncc.ir import bit, kernel
 from bnncc.ir.graph import Graph, Output, digest_of, freeze
+from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.types import ConstRef, Elem, Layout, TensorType, Value
 from bnncc.ir.window import Window, border_taps
+from bnncc.passes.bind_weights import BindWeights
 from bnncc.passes.lower_to_kernels import LowerToKernels
+from bnncc.passes.pipeline import lower_network
 from bnncc.passes.plan_memory import PlanMemory
 from bnncc.runtime.native import build_library, machine_named
-from bnncc.targets.c.forms import CForm, CMachine
 from bnncc.targets.c.target import CTarget
+from bnncc.targets.lowering import lower_for
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.host_compiler import HostCompiler, find_c_compiler
+from bnncc.weights import random_weights
 
 SAME = Window(kernel=(3, 3), padding=(1, 1, 1, 1))
 POOL = Window(kernel=(2, 2), stride=(2, 2))
-BLOCK_S = 0.02
-
-PEAK_AVX512 = """
-double peak_bits(long rounds) /* sixteen sums, each of xor, popcount, add, all in registers, in this order */
-{
-#define STEP(a, x, w) "vpxord %%zmm" #x ", %%zmm" #w ", %%zmm31\\n vpopcntd %%zmm31, %%zmm31\\n" \\
-                      "vpaddd %%zmm31, %%zmm" #a ", %%zmm" #a "\\n"
-#define ROW(a, b, c, d, x) STEP(a, x, 20) STEP(b, x, 21) STEP(c, x, 22) STEP(d, x, 23)
-    for (long r = 0; r < rounds; ++r)
-        __asm__ volatile(ROW(0, 1, 2, 3, 16) ROW(4, 5, 6, 7, 17) ROW(8, 9, 10, 11, 18) ROW(12, 13, 14, 15, 19)
-                         ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-                         "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm31");
-    return 16.0 * 512.0 * (double)rounds;
-}
-"""
-PEAK_AVX2 = """
-#include <immintrin.h>
-double peak_bits(long rounds) /* the usual method: look up the ones of both nibbles of the xor */
-{
-    const __m256i low = _mm256_set1_epi8(15);
-    const __m256i ones =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
-    __m256i acc[8], w = _mm256_set1_epi32(0x1357), x = _mm256_set1_epi32(0x1234567);
-    for (int i = 0; i < 8; ++i) acc[i] = _mm256_setzero_si256();
-    for (long r = 0; r < rounds; ++r) {
-#define STEP(i) { __asm__ volatile("" : "+x"(x)); __m256i v = _mm256_xor_si256(x, w); \\
-        __m256i a = _mm256_shuffle_epi8(ones, _mm256_and_si256(v, low)); \\
-        __m256i b = _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)); \\
-        acc[i] = _mm256_add_epi8(acc[i], _mm256_add_epi8(a, b)); }
-        STEP(0) STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7)
-    }
-    for (int i = 1; i < 8; ++i) acc[0] = _mm256_add_epi8(acc[0], acc[i]);
-    volatile int sink = _mm256_extract_epi32(acc[0], 0);
-    (void)sink;
-    return 8.0 * 256.0 * (double)rounds;
-}
-"""
-PEAK_PORTABLE = """
-#include <stdint.h>
-double peak_bits(long rounds) /* eight sums, each of xor, popcount, add, all in registers */
-{
-    uint64_t acc[8] = {0}, x = 0x123456789abcdef, w = 0xfedcba987654321;
-    for (long r = 0; r < rounds; ++r) {
-#define STEP(i) __asm__ volatile("" : "+r"(x)); acc[i] += (uint64_t)__builtin_popcountll(w ^ x);
-        STEP(0) STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7)
-    }
-    volatile uint64_t sink = acc[0] + acc[1] + acc[2] + acc[3] + acc[4] + acc[5] + acc[6] + acc[7];
-    (void)sink;
-    return 8.0 * 64.0 * (double)rounds;
-}
-"""
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BLOCK_S = 0.004
+LONGEST_S = 2.0
+"""No case is measured for longer than this, in seconds of single calls."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +60,14 @@ class Case:
     has_border: bool
     images: int
 
-    @property
-    def macs(self) -> int:
-        """Return the multiply-adds of one call."""
-        size = (1, 1) if self.window is None else self.window.output_size(*self.shape[1:])
-        taps = int(np.prod(self.shape[1:])) if self.window is None else self.window.taps
-        return self.images * self.outputs * self.shape[0] * taps * size[0] * size[1]
+
+@dataclass(frozen=True)
+class NetworkCase:
+    """A network of the examples, with random weights."""
+
+    name: str
+    file: str
+    images: int
 
 
 CASES = (
@@ -113,13 +78,23 @@ CASES = (
     Case("conv5 256->512 @8", Elem.SIGN, (256, 8, 8), 512, SAME, None, True, 1),
     Case("conv6 512->512 @8 pool", Elem.SIGN, (512, 8, 8), 512, SAME, POOL, True, 1),
     Case("conv 64->64 @56", Elem.SIGN, (64, 56, 56), 64, SAME, None, True, 1),
+    Case("conv 128->128 @28", Elem.SIGN, (128, 28, 28), 128, SAME, None, True, 1),
     Case("conv 256->256 @14", Elem.SIGN, (256, 14, 14), 256, SAME, None, True, 1),
     Case("dense 8192->1024 b1", Elem.SIGN, (512, 4, 4), 1024, None, None, False, 1),
     Case("dense 8192->1024 b16", Elem.SIGN, (512, 4, 4), 1024, None, None, False, 16),
     Case("dense 4096->4096 b1", Elem.SIGN, (4096,), 4096, None, None, False, 1),
-    Case("dense 4096->4096 b64", Elem.SIGN, (4096,), 4096, None, None, False, 64),
+    Case("dense 4096->4096 b16", Elem.SIGN, (4096,), 4096, None, None, False, 16),
+    Case("GEMM 2048^3", Elem.SIGN, (2048,), 2048, None, None, False, 2048),
+    Case("GEMM 4096^3", Elem.SIGN, (4096,), 4096, None, None, False, 4096),
+    Case("GEMM 8192^3", Elem.SIGN, (8192,), 8192, None, None, False, 8192),
     Case("dense u8 784->4096 b1", Elem.U8, (784,), 4096, None, None, False, 1),
     Case("dense u8 784->4096 b16", Elem.U8, (784,), 4096, None, None, False, 16),
+    NetworkCase("ConvNet b1", "cifar10_convnet.bnn", 1),
+    NetworkCase("ConvNet b16", "cifar10_convnet.bnn", 16),
+    NetworkCase("ConvNet b100", "cifar10_convnet.bnn", 100),
+    NetworkCase("MLP b1", "mnist_mlp.bnn", 1),
+    NetworkCase("MLP b16", "mnist_mlp.bnn", 16),
+    NetworkCase("MLP b100", "mnist_mlp.bnn", 100),
 )
 
 
@@ -161,32 +136,71 @@ def graph_of(case: Case) -> bit.BitGraph:
     return Graph(name="layer", inputs=(x,), nodes=(layer,), outputs=(Output("y", y),), constants=constants)
 
 
-class Layer:
-    """A compiled layer on fixed buffers, called without Python in between."""
+def program_of(case: Case | NetworkCase, target: CTarget) -> KernelProgram:
+    """Return the kernel program of a case: packed signs in and out for a layer."""
+    if isinstance(case, Case):
+        return PlanMemory(1).run(LowerToKernels(target.storage).run(graph_of(case)))
+    graph = load_model(EXAMPLES / case.file, {}).graph
+    bound = BindWeights(weights=random_weights(graph, 0).arrays, origin="random").run(graph)
+    return lower_for(lower_network(bound), target).program
 
-    def __init__(self, case: Case, machine: CMachine, compiler: HostCompiler, cache: BuildCache) -> None:
-        self.case = case
-        target = CTarget.for_machine(machine)
-        program = PlanMemory(1).run(LowerToKernels(target.storage).run(graph_of(case)))
+
+def work_of(program: KernelProgram) -> dict[str, int]:
+    """Return the multiply-adds for one image by the limit that they stand under."""
+    work = {"xnor": 0, "dot": 0, "tables": 0}
+    for node in program.graph.nodes:
+        if isinstance(node, kernel.XnorLayer | kernel.IntegerLayer):
+            rows, columns = node.window.output_size(*node.x.type.spatial)
+            kind = "xnor" if isinstance(node, kernel.XnorLayer) else "tables" if node.is_tabled else "dot"
+            work[kind] += node.x.type.channels * node.window.taps * node.outputs * rows * columns
+    return work
+
+
+class Subject:
+    """A compiled case on fixed buffers, called without Python in between."""
+
+    def __init__(
+        self, case: Case | NetworkCase, target: CTarget, compiler: HostCompiler, cache: BuildCache
+    ) -> None:
+        self.name, self.images = case.name, case.images
+        program = program_of(case, target)
+        self.work, self.weights_bytes = work_of(program), program.blob_bytes
         artifact = target.emit(program)
-        run = getattr(ctypes.CDLL(str(build_library(artifact, compiler, cache))), f"{artifact.prefix}_run")
-        run.argtypes = [*[ctypes.c_void_p] * 3, ctypes.c_size_t, ctypes.c_void_p]
+        library = ctypes.CDLL(str(build_library(artifact, compiler, cache)))
+        run = ctypes.cast(getattr(library, f"{artifact.prefix}_run_parallel"), ctypes.c_void_p)
+        ports = (*artifact.inputs, *artifact.outputs)
+        library.bnncc_threads_start.restype = ctypes.c_void_p
         rng = np.random.default_rng(1)
-        sizes = [buffer.bytes_per_image * case.images for buffer in program.buffers]
-        self.x, self.y = (rng.integers(0, 256, size, dtype=np.uint8) for size in sizes)
+        sizes = [4 * int(np.prod(port.shape)) * case.images for port in ports]
+        self.buffers = [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
         self.weights = aligned(program.blob_bytes)
         self.weights[: program.blob_bytes] = np.frombuffer(program.blob(), np.uint8)
-        self.workspace = aligned(artifact.workspace_bytes(case.images))
-        x, y, weights, workspace = (
-            array.ctypes.data for array in (self.x, self.y, self.weights, self.workspace)
-        )
-        self.call = lambda: run(weights, x, y, case.images, workspace)
-        assert self.call() == 0
-        self.calls = max(1, int(BLOCK_S / max(1e-7, seconds(self.call, 3))))
+        self.workspace = aligned(artifact.parallel_workspace_bytes(case.images, 2))
+        fixed = [run, self.weights.ctypes.data, *(buffer.ctypes.data for buffer in self.buffers)]
+        fixed += [case.images, self.workspace.ctypes.data]
+        for_each = ctypes.cast(library.bnncc_threads_for_each, ctypes.c_void_p)
+        pools = {1: None, 2: library.bnncc_threads_start(2)}
+        timer = call_timer(compiler, cache)
 
-    def rate(self) -> float:
-        """Return multiply-adds a second of one block."""
-        return self.case.macs / seconds(self.call, self.calls)
+        def seconds(calls: int, clock: int, threads: int) -> float:
+            return float(timer(calls, clock, *fixed, threads, for_each, pools[threads]))
+
+        self.seconds = seconds
+        self.calls = max(1, int(BLOCK_S / max(1e-7, seconds(3, time.CLOCK_THREAD_CPUTIME_ID, 1))))
+
+    def cpu_seconds(self) -> float:
+        """Return the least CPU time of a call of a block, on one thread."""
+        return self.seconds(self.calls, time.CLOCK_THREAD_CPUTIME_ID, 1)
+
+    def wall_seconds(self, threads: int) -> float:
+        """Return the least time of a call of a longer block, on the wall: threads have to meet."""
+        return self.seconds(16 * self.calls, time.CLOCK_MONOTONIC, threads)
+
+    def least_seconds(self, limits: Mapping[str, float]) -> float:
+        """Return how long a call takes at the limits: of computing, and of reading weights for one image."""
+        computing = self.images * sum(work / limits[kind] for kind, work in self.work.items() if work)
+        is_read = self.images == 1 and self.weights_bytes > 1 << 20 and "read" in limits
+        return max(computing, self.weights_bytes / limits["read"] if is_read else 0.0)
 
 
 def aligned(size_bytes: int) -> Any:
@@ -196,78 +210,84 @@ def aligned(size_bytes: int) -> Any:
     return memory[start : start + size_bytes + 64]
 
 
-def seconds(call: Any, calls: int) -> float:
-    """Return the CPU seconds of one of ``calls`` calls."""
-    start = time.thread_time()
-    for _ in range(calls):
-        call()
-    return (time.thread_time() - start) / calls
+@dataclass(frozen=True)
+class Timing:
+    """CPU seconds of a call on one thread, and what fraction of the limits that is; one figure a block."""
+
+    seconds: list[float]
+    fractions: list[float]
 
 
-def peak(machine: CMachine, compiler: HostCompiler, cache: BuildCache) -> Any:
-    """Return a function that measures the register peak, in bits a second."""
-    text = {CForm.AVX512: PEAK_AVX512, CForm.AVX2: PEAK_AVX2}.get(machine.form, PEAK_PORTABLE)
-    path = cache.shared_library(compiler, (("peak.c", text),), ("-O2", *machine.flags), name="peak.so")
-    function = ctypes.CDLL(str(path)).peak_bits
-    function.argtypes, function.restype = [ctypes.c_long], ctypes.c_double
-    function(1000)
-
-    def measure() -> float:
-        start = time.thread_time()
-        bits = function(4_000_000)
-        return float(bits) / (time.thread_time() - start)
-
-    return measure
-
-
-def spread(rates: list[float]) -> str:
-    """Return the lowest and the highest of ``rates``, in G/s."""
-    return f"[{min(rates) / 1e9:4.0f} - {max(rates) / 1e9:4.0f}]"
+def one_thread(
+    subject: Subject, peaks: Mapping[str, Callable[[], float]], blocks: int, highest: dict[str, float]
+) -> Timing:
+    """Return the time of ``subject``; the limits are measured before each block."""
+    timing = Timing([], [])
+    for _ in range(blocks):
+        limits = {name: measure() for name, measure in peaks.items()}
+        seconds = subject.cpu_seconds()
+        highest.update({name: max(highest.get(name, 0.0), limit) for name, limit in limits.items()})
+        timing.seconds.append(seconds)
+        timing.fractions.append(subject.least_seconds(limits) / seconds)
+        if sum(timing.seconds) > LONGEST_S:
+            break
+    return timing
 
 
-def processor() -> str:
-    """Return what Linux says of the processor; nothing elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "unknown"
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    found = {key.strip(): value.strip() for key, value in facts.items()}
-    names = ("model name", "cpu family", "model")
-    return ", ".join(f"{name} {found[name]}" for name in names if name in found)
+def two_threads(subject: Subject, blocks: int) -> float:
+    """Return how many times faster two threads are, best against best, blocks in turn."""
+    alone = together = float("inf")
+    for _ in range(blocks):
+        alone = min(alone, subject.wall_seconds(1))
+        together = min(together, subject.wall_seconds(2))
+    return alone / together
+
+
+def row(subject: Subject, timing: Timing, gain: float | None) -> str:
+    """Return a line of the table."""
+    macs = subject.images * sum(subject.work.values())
+    median = statistics.median(timing.seconds)
+    cells = [
+        subject.name,
+        f"{1e6 * min(timing.seconds):,.1f}",
+        f"{1e6 * median:,.1f}",
+        f"{macs / median / 1e9:,.0f}",
+    ]
+    middle, lowest, highest = (100 * pick(timing.fractions) for pick in (statistics.median, min, max))
+    cells += [f"{middle:.1f} % [{lowest:.0f}-{highest:.0f}]", "" if gain is None else f"{gain:.2f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--march", default="native")
-    parser.add_argument("--blocks", type=int, default=9)
-    parser.add_argument("--only", default="", help="part of the name of the layers to run")
+    parser.add_argument("--blocks", type=int, default=25)
+    parser.add_argument("--only", default="", help="part of the name of the cases to run")
+    parser.add_argument("--two-threads", action="store_true")
     parser.add_argument("--cache", type=Path, default=None)
     options = parser.parse_args()
     compiler = find_c_compiler()
     cache = BuildCache(options.cache) if options.cache else BuildCache.default()
     machine = machine_named(options.march, compiler)
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    measure = peak(machine, compiler, cache)
-    layers = [Layer(case, machine, compiler, cache) for case in CASES if options.only in case.name]
-    rates: dict[str, list[float]] = {layer.case.name: [] for layer in layers}
-    peaks: list[float] = []
-    for _ in range(options.blocks):
-        peaks.append(measure())
-        for layer in layers:
-            rates[layer.case.name].append(layer.rate())
-    top = statistics.median(peaks)
-    print(f"{compiler.version}; {machine.name}, form {machine.form.value}; 1 thread, CPU time")
+    target = CTarget.for_machine(machine)
+    cpus = os.sched_getaffinity(0)
+    peaks = measures(machine, compiler, cache)
+    highest: dict[str, float] = {}
+    print(f"{compiler.version}; {machine.name}, form {machine.form.value}")
     print(f"{os.cpu_count()} CPUs ({processor()}), load {os.getloadavg()[0]:.1f}; {options.blocks} blocks")
-    print("median [lowest - highest]")
-    print(f"{'xor + popcount in registers':28} {top / 1e9:8.0f} Gbit/s {spread(peaks)}")
-    for layer in layers:
-        seen = rates[layer.case.name]
-        rate = statistics.median(seen)
-        of_peak = f"{100 * rate / top:5.1f} % of peak" if layer.case.elem is Elem.SIGN else "(integer)"
-        micros = layer.case.macs / rate * 1e6
-        speed = f"{rate / 1e9:8.0f} GMAC/s {spread(seen)} {micros:9.1f} us"
-        print(f"{layer.case.name:28} {speed}  {of_peak}")
+    print(
+        "\n| case | best us | median us | G MAC/s | of the limit | two threads |\n|---|---|---|---|---|---|"
+    )
+    for case in CASES:
+        if options.only not in case.name:
+            continue
+        os.sched_setaffinity(0, cpus)
+        subject = Subject(case, target, compiler, cache)
+        gain = two_threads(subject, options.blocks) if options.two_threads else None
+        os.sched_setaffinity(0, {max(cpus)})
+        print(row(subject, one_thread(subject, peaks, options.blocks, highest), gain), flush=True)
+    shown = ", ".join(f"{name} {limit / 1e9:,.0f} G/s" for name, limit in highest.items())
+    print(f"\nlimits: {shown} (read: of {STREAM_BYTES} bytes)")
 
 
 if __name__ == "__main__":

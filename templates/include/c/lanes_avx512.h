@@ -184,7 +184,8 @@ BNNCC_INLINE void bnncc_table_tile(
             for (size_t five = 0; five < 3; ++five) {
                 BNNCC_UNROLL
                 for (int i = 0; i < pixels; ++i) {
-                    const bnncc_lanes table = _mm512_loadu_si512(x[i] + 64 + BNNCC_TABLE_BYTES * word + 64 * five);
+                    bnncc_lanes table = _mm512_loadu_si512(x[i] + 64 + BNNCC_TABLE_BYTES * word + 64 * five);
+                    __asm__("" : "+v"(table)); /* loaded once, not by each look-up */
                     BNNCC_UNROLL
                     for (int p = 0; p < pairs; ++p)
                         sums[i][p] = _mm512_add_epi16(sums[i][p], _mm512_permutexvar_epi16(w[p], table));
