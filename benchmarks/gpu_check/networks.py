@@ -16,8 +16,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("digits", "mnist_mlp", "mnist_convnet", "cifar10_convnet")
 
 
-def example(name: str) -> KernelProgram:
-    """Return the program of an example."""
+def example(name: str, target: CudaTarget | None = None) -> KernelProgram:
+    """Return the program of an example; by default that of the tiers that the cost model chooses."""
     graph = load_network(EXAMPLES / f"{name}.bnn").graph
     bound = BindWeights(weights=random_weights(graph, 0).arrays).run(graph)
-    return lower_for(lower_network(bound), CudaTarget()).program
+    return lower_for(lower_network(bound), target or CudaTarget()).program

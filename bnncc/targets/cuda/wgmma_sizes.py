@@ -103,7 +103,7 @@ def _dense_size(node: XnorLayer, tile: DenseTile) -> WgmmaSizes:
 
 
 def _covers(node: XnorLayer, columns: int) -> bool:
-    """Return whether tiles of ``columns`` outputs reach the end of what is stored: vectors of signs are whole."""
+    """Return whether tiles of ``columns`` outputs reach the end of what is stored: whole vectors of signs."""
     return ceil_div(node.outputs, columns) * columns >= stored_groups(node) * 32
 
 

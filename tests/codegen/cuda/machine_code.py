@@ -87,7 +87,12 @@ def gated(compiler: CudaCompiler, artifact: CudaArtifact, arch: str) -> tuple[Ga
     cache = BuildCache.default()
     image = compile_cuda(compiler, artifact.source.text, arch, "cubin", cache=cache)
     launches = {launch.kernel: launch for launch in artifact.all_launches}
-    shapes = {name: BlockShape(threads=launch.geometry.threads) for name, launch in launches.items()}
+    shapes = {
+        name: BlockShape(
+            threads=launch.geometry.threads, dynamic_shared_bytes=launch.geometry.dynamic_shared_bytes
+        )
+        for name, launch in launches.items()
+    }
     codes = machine_code(image, disassemble(image.data, cache=cache), shapes)
     return tuple(Gated(tier=launches[code.report.kernel].tier, arch=arch, code=code) for code in codes)
 

@@ -8,6 +8,7 @@ import pytest
 
 from bnncc.diagnostics import PlatformError
 from bnncc.targets.cuda.device import DEVICES
+from bnncc.targets.cuda.wgmma_tile import WIDTHS
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 from bnncc.toolchain.gate import BlockShape, instruction_counts, machine_code
 from bnncc.toolchain.occupancy import Limiter
@@ -15,6 +16,7 @@ from bnncc.toolchain.sass import disassemble
 from tests.codegen.cuda.machine_code import COMMAND, TABLE, Gated, all_gated, find_compiler, table_text, tools
 
 MATRIX_SHAPES = {"sm_75": "BMMA.88128"}
+WARPGROUP_SHAPES = {f"BGMMA.64x{columns}x256.AND.POPC" for columns in WIDTHS}
 BALLOT = "$__internal_0_$__cuda_sm70_votesync_ballot"
 
 
@@ -61,6 +63,12 @@ def is_intended(item: Gated) -> bool:
             shape = MATRIX_SHAPES.get(item.arch, "BMMA.168256")
             wanted = [f"{shape}.{form.name}.POPC"] if form else []
             return bool(matrix) and matrix == wanted and has.count("POPC") == 0
+        case "wgmma":  # products, the ones of their rows, registers given to those who multiply
+            widths = {name for name in matrix if name != "BGMMA.64x8x256.AND.POPC"}
+            has_registers = has.count("USETMAXREG") == 2
+            return (
+                len(matrix) == 2 and widths <= WARPGROUP_SHAPES and has.count("POPC") == 0 and has_registers
+            )
         case "":
             return not matrix
         case _:
