@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_driver import build
-from tests.fake_driver.images import digest
+from tests.fake_driver.images import Image, digest
 
 HERE, ROOT = build.HERE, build.ROOT
 INSIDE = sorted(path.name for path in HERE.glob("bindings_*.py"))
@@ -257,3 +257,31 @@ def test_the_command_line_runs_a_network_on_the_device(tmp_path: Path) -> None:
         results.append(np.load(result))
     np.testing.assert_array_equal(*results)
     assert not any(json.loads(report.read_text()).values())
+
+
+@pytest.mark.parametrize(
+    ("threads", "registers"), [((), 64), ((1024, 1, 1), 64), ((384,), 168), ((64, 2), 255)]
+)
+def test_ptx_without_an_assembler_counts_as_taking_all_registers(
+    threads: tuple[int, ...], registers: int
+) -> None:
+    from bnncc.emulator import KernelSignature
+    from bnncc.toolchain.occupancy import LIMITS, KernelNeeds, occupancy
+
+    kernel = KernelSignature(
+        name="k",
+        symbol="k",
+        parameters=(),
+        parameter_bytes=0,
+        static_shared_bytes=96,
+        local_bytes=8,
+        stack_bytes=0,
+        granularity=4,
+        global_granularity=4,
+        max_threads=threads,
+        required_threads=(),
+    )
+    facts = Image(module=None, facts={}, ptx_version=80, binary_version=80).facts_of(kernel)
+    assert (facts.registers, facts.shared_bytes, facts.local_bytes) == (registers, 96, 8)
+    needs = KernelNeeds(threads=facts.max_threads, registers=facts.registers)
+    assert all(occupancy(limits, needs).blocks >= 1 for limits in LIMITS)
