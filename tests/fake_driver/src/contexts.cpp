@@ -56,11 +56,6 @@ void destroy(CUcontext context)
     delete context;
 }
 
-CUresult check_device(CUdevice device)
-{
-    return device >= 0 && device < state.python.device_count() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
-}
-
 CUcontext primary_of(CUdevice device)
 {
     const auto found = state.primary.find(device);

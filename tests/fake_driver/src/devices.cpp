@@ -3,16 +3,12 @@
 #include <cstdio>
 #include <cstring>
 
-namespace {
-
-enum { MULTIPROCESSORS = 16, MAJOR = 75, MINOR = 76 };
+enum { MAJOR = 75, MINOR = 76, MEMORY_MIB = -1 };  // of Python's device_attribute
 
 CUresult check_device(CUdevice device)
 {
     return device >= 0 && device < state.python.device_count() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
-
-}  // namespace
 
 API cuInit(unsigned flags)
 {
@@ -71,7 +67,7 @@ API cuDeviceTotalMem_v2(size_t *bytes, CUdevice device)
 {
     ENTER(INIT);
     TRY(check_device(device));
-    *bytes = (size_t)state.python.device_attribute(device, -1) << 20;
+    *bytes = (size_t)state.python.device_attribute(device, MEMORY_MIB) << 20;
     return CUDA_SUCCESS;
 }
 

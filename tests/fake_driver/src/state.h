@@ -212,6 +212,10 @@ CUresult not_supported(const char *what);
 extern thread_local bool is_in_host_function;
 extern thread_local bool is_default_per_thread;  // a null stream means the thread's own
 
+// ---- devices.cpp ----
+
+CUresult check_device(CUdevice device);
+
 // ---- contexts.cpp ----
 
 CUcontext current_context();  // null where there is none
