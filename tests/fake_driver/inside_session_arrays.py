@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -35,12 +36,22 @@ def fake():
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory, fake):
+def compiled(tmp_path_factory, fake):
     path = tmp_path_factory.mktemp("session") / "one.bnn"
     path.write_text(SOURCE)
-    package = bnncc.compile(path, target=("cuda",), arch=("sm_80",), seed=1)
-    fake.register(package.entry("cubin/sm_80.cubin"), package.entry("ptx/sm_80.ptx"))
-    return package
+
+    @cache
+    def make(fuse):
+        package = bnncc.compile(path, target=("cuda",), arch=("sm_80",), fuse=fuse, seed=1)
+        fake.register(package.entry("cubin/sm_80.cubin"), package.entry("ptx/sm_80.ptx"))
+        return package
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def package(compiled):
+    return compiled("auto")
 
 
 @pytest.fixture(scope="module")
@@ -142,25 +153,25 @@ def test_a_device_is_for_cuda(package):
         Session(package, "ref", device=1)
 
 
-def test_bench_says_how_the_network_is_launched(package, tmp_path):
+@pytest.mark.parametrize(
+    ("fuse", "option", "launches"),
+    [
+        ("persistent", "--graph", "one cooperative launch"),
+        ("layer", "--graph", "2 launches, as a CUDA graph"),
+        ("layer", "--no-graph", "2 launches"),
+    ],
+)
+def test_bench_says_how_the_network_is_launched(compiled, tmp_path, fuse, option, launches):
     path = tmp_path / "one.bnnpkg"
-    package.save(path)
-    network = Session(package, "cuda")._executable.network._network
-    limit = max(use.to_images or 0 for use in network.artifact.fuse_uses if use.arch == "sm_80")
-    sizes = f"2,{limit + 1}"
-    rows = {}
-    for option in ("--graph", "--no-graph"):
-        arguments = ["bench", str(path), "--backend", "cuda", "--batch", sizes, "--seconds", "0.01"]
-        done = CliRunner().invoke(make_app(), [*arguments, option, "--json"])
-        assert done.exit_code == 0, done.output
-        rows[option] = json.loads(done.stdout)["rows"]
-    assert [row["batch"] for row in rows["--graph"]] == [2, limit + 1]
-    assert all(row["device_us_per_image"] > 0 for row in rows["--graph"])
-    assert rows["--graph"][0]["launches"] == "one cooperative launch"
-    assert rows["--graph"][1]["launches"] == "2 launches, as a CUDA graph"
-    assert rows["--no-graph"][1]["launches"] == "2 launches"
-    shown = CliRunner().invoke(make_app(), [*arguments[:5], "2", "--seconds", "0.01"])
-    assert "one cooperative launch" in shown.output
+    compiled(fuse).save(path)
+    arguments = ["bench", str(path), "--backend", "cuda", "--batch", "2,3", "--seconds", "0.01", option]
+    done = CliRunner().invoke(make_app(), [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["batch"] for row in rows] == [2, 3]
+    assert [row["launches"] for row in rows] == [launches] * 2
+    assert all(row["device_us_per_image"] > 0 for row in rows)
+    assert launches in CliRunner().invoke(make_app(), arguments).output
 
 
 def test_device_times_are_of_cuda(package):
