@@ -421,9 +421,13 @@ def test_two_devices(fake):
         array = images(4)
         for network in networks:
             np.testing.assert_array_equal(network.run({"image": array})["scores"], expected(array))
-        there = WithDlpack(second, array)
-        with pytest.raises(DataError, match=r"lies on device 1.*device 0"):
-            scores(networks[0], there)
+        there, by_interface = WithDlpack(second, array), WithInterface(second, array)
+        for other in (there, by_interface):
+            with pytest.raises(DataError, match=r"lies on device 1.*device 0"):
+                scores(networks[0], other)
+        by_interface.close()
+        with pytest.raises(DataError, match="not memory of a CUDA device, or it was freed"):
+            scores(networks[0], by_interface)
         result = scores(networks[1], there)
         assert result.__dlpack_device__() == (dlpack.CUDA, 1)
         np.testing.assert_array_equal(result.numpy(), expected(array))

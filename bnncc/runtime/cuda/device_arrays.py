@@ -15,6 +15,7 @@ from bnncc.ir.types import Value
 from bnncc.runtime import dlpack
 from bnncc.runtime.addresses import array_dtype
 from bnncc.runtime.cuda.context import CudaSession
+from bnncc.runtime.cuda.errors import DriverRefusal
 from bnncc.runtime.cuda.memory import BlockPool
 from bnncc.runtime.cuda.streams import LEGACY, CudaStream, Mark, stream_of
 
@@ -72,11 +73,8 @@ def _view_by_dlpack(
     kind, index = (int(part) for part in item.__dlpack_device__())
     if kind not in _ON_DEVICE:
         raise DataError(f"{name} lies in the memory of the host; give all arrays there, or all on the device")
-    if kind == dlpack.CUDA and index != session.index:
-        raise DataError(
-            f"{name} lies on device {index}, and this session runs on device {session.index}: "
-            f"copy it there, or open the session with device={index}"
-        )
+    if kind == dlpack.CUDA:
+        _check_device(index, session, name)
     try:
         imported = dlpack.import_capsule(item.__dlpack__(stream=stream.handle))
     except (BufferError, TypeError) as error:
@@ -106,6 +104,14 @@ def _view_by_interface(
     address, is_read_only = interface["data"]
     if is_read_only and name.startswith("output"):
         raise DataError(f"{name} is read-only")
+    if address and session.bindings is not None and 0 not in shape:
+        api = session.bindings.api
+        ordinal = api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        try:
+            index = session.bindings.call("cuPointerGetAttribute", ordinal, address)
+        except DriverRefusal as error:
+            raise DataError(f"{name} is not memory of a CUDA device, or it was freed: {error}") from error
+        _check_device(int(index), session, name)
     _wait_for(interface.get("stream"), session, stream)
     return DeviceView(address=int(address or 0), shape=shape, owner=item)
 
@@ -122,6 +128,14 @@ def _wait_for(handle: int | None, session: CudaSession, stream: CudaStream) -> N
             mark.hold_back(stream)
         finally:
             mark.free()  # the driver keeps an event until all waits for it are over
+
+
+def _check_device(index: int, session: CudaSession, name: str) -> None:
+    if index != session.index:
+        raise DataError(
+            f"{name} lies on device {index}, and this session runs on device {session.index}: "
+            f"copy it there, or open the session with device={index}"
+        )
 
 
 def _check_dtype(value: Value, dtype: np.dtype[Any], name: str) -> None:
