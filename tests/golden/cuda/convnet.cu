@@ -91,6 +91,7 @@ struct conv1_layer {
                     }
                 }
             }
+            const bool is_storing = true;
 #pragma unroll
             for (int i = 0; i < PIXELS; ++i) {
                 const int sum_y = sums_y + (first + i) / TILE_W, sum_x = sums_x + (first + i) % TILE_W;
@@ -100,7 +101,7 @@ struct conv1_layer {
                 const int border = is_sum ? conv1_row[sum_y] + conv1_column[sum_x] : 0;
                 const int limit = is_sum ? limits[(border * GROUPS + group) * 32 + lane] : 0;
                 const unsigned fires = __ballot_sync(0xffffffffu, sums[i] >= limit);
-                if (lane == i)
+                if (lane == i && is_storing)
                     shared.words[first + i] = is_sum ? fires : 0u;
             }
         }
@@ -207,6 +208,7 @@ struct conv2_layer {
                     }
                 }
             }
+            const bool is_storing = part == 0;
 #pragma unroll
             for (int i = 0; i < PIXELS; ++i) {
                 const int sum_y = sums_y + (first + i) / TILE_W, sum_x = sums_x + (first + i) % TILE_W;
@@ -216,7 +218,7 @@ struct conv2_layer {
                 const int border = is_sum ? conv2_row[sum_y] + conv2_column[sum_x] : 0;
                 const int limit = is_sum ? limits[(border * GROUPS + group) * 32 + lane] : 0;
                 const unsigned fires = __ballot_sync(0xffffffffu, mismatches[i] <= limit);
-                if (lane == i)
+                if (lane == i && is_storing)
                     shared.words[first + i] = is_sum ? fires : 0u;
             }
         }
@@ -467,10 +469,8 @@ struct dense1_layer {
             shared.partial[warp][i][lane] = mismatches[i];
         __syncthreads();
 
-        // Warp i finishes image i.
+        // Warp i finishes image i; where there is none, it stores nothing.
         const int image = first_image + warp;
-        if (image >= images)
-            return;
         int mismatched = 0;
 #pragma unroll
         for (int i = 0; i < 8; ++i)
@@ -483,7 +483,7 @@ struct dense1_layer {
         const int limit = group < GROUPS ? limits[channel] : 0;
         const unsigned fires = __ballot_sync(0xffffffffu, mismatched <= limit);
         unsigned *y_image = y + bnncc_rows8x128(image, 1) * 4;
-        if (lane == 0)
+        if (lane == 0 && image < images)
             bnncc_store_outputs<COLUMNS>(y_image + group / 4 * 32 + group % 4, tile_y,
                                          group < GROUPS ? fires ^ flips[group] : 0u);
     }
@@ -667,10 +667,8 @@ struct dense2_layer {
             shared.partial[warp][i][lane] = mismatches[i];
         __syncthreads();
 
-        // Warp i finishes image i.
+        // Warp i finishes image i; where there is none, it stores nothing.
         const int image = first_image + warp;
-        if (image >= images)
-            return;
         int mismatched = 0;
 #pragma unroll
         for (int i = 0; i < 8; ++i)
@@ -678,7 +676,7 @@ struct dense2_layer {
 #pragma unroll
         for (int other = COLUMNS; other < 32; other *= 2)
             mismatched += __shfl_xor_sync(0xffffffffu, mismatched, other);
-        if (lane < COLUMNS && channel < 10) {
+        if (image < images && lane < COLUMNS && channel < 10) {
             const int n = 100 - 2 * mismatched + table[channel];
             y[(size_t)image * 10 + channel] = bnncc_affine(__int2float_rn(n), scale[channel], shift[channel]);
         }

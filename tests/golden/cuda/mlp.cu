@@ -76,10 +76,8 @@ struct dense1_layer {
             shared.partial[warp][i][lane] = sums[i];
         __syncthreads();
 
-        // Warp i finishes image i.
+        // Warp i finishes image i; where there is none, it stores nothing.
         const int image = first_image + warp;
-        if (image >= images)
-            return;
         int sum = 0;
 #pragma unroll
         for (int i = 0; i < 8; ++i)
@@ -89,7 +87,7 @@ struct dense1_layer {
         const int limit = group < GROUPS ? limits[channel] : 0;
         const unsigned fires = __ballot_sync(0xffffffffu, sum >= limit);
         unsigned *y_image = y + bnncc_rows8x128(image, 4) * 4;
-        if (lane == 0)
+        if (lane == 0 && image < images)
             bnncc_store_outputs<COLUMNS>(y_image + group / 4 * 32 + group % 4, tile_y,
                                          group < GROUPS ? fires : 0u);
     }
@@ -165,10 +163,8 @@ struct dense2_layer {
             shared.partial[warp][i][lane] = mismatches[i];
         __syncthreads();
 
-        // Warp i finishes image i.
+        // Warp i finishes image i; where there is none, it stores nothing.
         const int image = first_image + warp;
-        if (image >= images)
-            return;
         int mismatched = 0;
 #pragma unroll
         for (int i = 0; i < 8; ++i)
@@ -176,7 +172,7 @@ struct dense2_layer {
 #pragma unroll
         for (int other = COLUMNS; other < 32; other *= 2)
             mismatched += __shfl_xor_sync(0xffffffffu, mismatched, other);
-        if (lane < COLUMNS && channel < 10) {
+        if (image < images && lane < COLUMNS && channel < 10) {
             const int n = 2 * (512 - 2 * mismatched) + table[channel];
             y[(size_t)image * 10 + channel] = n;
         }

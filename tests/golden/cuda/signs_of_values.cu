@@ -73,16 +73,14 @@ struct threshold_pixels1_layer {
         const int image = tile_x / 6;
         const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
         const int vector = i / 128;
-        if (vector >= 12)
-            return;
         const int channel = vector / 12 * 128 + i % 128;
         bool is_plus = false;
-        if (channel < 5) {
+        if (vector < 12 && channel < 5) {
             const int pixel = vector % 12;
             is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[channel];
         }
         const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-        if (threadIdx.x % 32 == 0)
+        if (threadIdx.x % 32 == 0 && vector < 12)
             y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
     }
 };
@@ -144,16 +142,14 @@ struct threshold_pixels2_layer {
         const int image = tile_x / 6;
         const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
         const int vector = i / 128;
-        if (vector >= 12)
-            return;
         const int channel = vector / 12 * 128 + i % 128;
         bool is_plus = false;
-        if (channel < 5) {
+        if (vector < 12 && channel < 5) {
             const int pixel = vector % 12;
             is_plus = (x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[channel]) != (flips[channel] != 0);
         }
         const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-        if (threadIdx.x % 32 == 0)
+        if (threadIdx.x % 32 == 0 && vector < 12)
             y[bnncc_rows8x128(image, 12) * 4 + vector * 32 + i / 32 % 4] = word;
     }
 };
@@ -218,16 +214,14 @@ struct threshold_sums1_layer {
         const int image = tile_x / 6;
         const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
         const int vector = i / 128;
-        if (vector >= 12)
-            return;
         const int channel = vector / 12 * 128 + i % 128;
         bool is_plus = false;
-        if (channel < 5) {
+        if (vector < 12 && channel < 5) {
             const int pixel = vector % 12;
             is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[(threshold_sums1_row[pixel / 3] + threshold_sums1_column[pixel % 3]) * 5 + channel];
         }
         const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-        if (threadIdx.x % 32 == 0)
+        if (threadIdx.x % 32 == 0 && vector < 12)
             y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
     }
 };
@@ -292,16 +286,14 @@ struct threshold_sums2_layer {
         const int image = tile_x / 6;
         const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
         const int vector = i / 128;
-        if (vector >= 12)
-            return;
         const int channel = vector / 12 * 128 + i % 128;
         bool is_plus = false;
-        if (channel < 5) {
+        if (vector < 12 && channel < 5) {
             const int pixel = vector % 12;
             is_plus = (x[((size_t)image * 5 + channel) * 12 + pixel] >= bounds[(threshold_sums2_row[pixel / 3] + threshold_sums2_column[pixel % 3]) * 5 + channel]) != (flips[channel] != 0);
         }
         const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-        if (threadIdx.x % 32 == 0)
+        if (threadIdx.x % 32 == 0 && vector < 12)
             y[bnncc_rows8x128(image, 12) * 4 + vector * 32 + i / 32 % 4] = word;
     }
 };
@@ -362,16 +354,14 @@ struct sign1_layer {
         const int image = tile_x / 6;
         const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
         const int vector = i / 128;
-        if (vector >= 12)
-            return;
         const int channel = vector / 12 * 128 + i % 128;
         bool is_plus = false;
-        if (channel < 5) {
+        if (vector < 12 && channel < 5) {
             const int pixel = vector % 12;
             is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= 0;
         }
         const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-        if (threadIdx.x % 32 == 0)
+        if (threadIdx.x % 32 == 0 && vector < 12)
             y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
     }
 };
