@@ -105,7 +105,8 @@ def _dense(
     vectors = packed_form(node.x.type).vectors
     cut = f"a tile is {tile.rows} images x {tile.columns} outputs, a block makes one after the other"
     stages = f"{tile.step * PLANE_BITS} bits a step, {tile.stages} steps in shared memory"
-    roles = f"{tile.consumers} warpgroups multiply 64 images each, one copies"
+    who = "1 warpgroup multiplies" if tile.consumers == 1 else f"{tile.consumers} warpgroups multiply"
+    roles = f"{who} 64 images each, one copies"
     lines = (f"tier wgmma: {cut}", f"{roles}; {stages}")
     return WgmmaDenseArgs(
         comment=_comment(program, node, lines, sizes),
