@@ -137,14 +137,14 @@ class CudaBuild:
                         "threads": launch.geometry.threads,
                         "tier": launch.tier,
                         "chosen": _chosen(self.artifact, launch, self.archs),
-                        "archs": _resources(images, launch.kernel, launch.geometry.threads),
+                        "archs": _resources(images, launch.kernel, launch.block_shape),
                     }
                     for launch in self.artifact.all_launches
                 ),
                 *(
                     {
                         **_whole_row(self.artifact, launch, self.archs),
-                        "archs": _resources(images, launch.kernel, launch.threads),
+                        "archs": _resources(images, launch.kernel, launch.block_shape),
                     }
                     for launch in self.artifact.persistent
                 ),
@@ -218,9 +218,8 @@ def _device_images(
         return tuple(pool.map(made, [(arch, kind) for arch in archs for kind in kinds]))
 
 
-def _resources(images: tuple[DeviceImage, ...], kernel: str, threads: int) -> dict[str, dict[str, Any]]:
+def _resources(images: tuple[DeviceImage, ...], kernel: str, shape: BlockShape) -> dict[str, dict[str, Any]]:
     """Return what the assembler said about ``kernel``, by architecture."""
-    shape = BlockShape(threads=threads)
     found: dict[str, dict[str, Any]] = {}
     for report in (report for image in images for report in image.reports if report.kernel == kernel):
         resident = kernel_occupancy(report, shape)

@@ -21,6 +21,7 @@ _TEXT: Final = "model.sass"
 _SECTION: Final = re.compile(r"^\s*\.section\s+\.text\.(\w+),", re.MULTILINE)
 _INSTRUCTION: Final = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
 
+_NUMBER: Final = re.compile(r"^\$__internal_\d+_\$")
 _CALL: Final = re.compile(r"\bCALL[\w.]*\s+`\(([^)]*)\)")
 
 
@@ -47,7 +48,8 @@ class KernelCode:
 
         The assembler also writes some jumps inside a kernel as calls; those are left out.
         """
-        return tuple(name for name in _CALL.findall(self.text) if not name.startswith(".L"))
+        names = (name for name in _CALL.findall(self.text) if not name.startswith(".L"))
+        return tuple(_NUMBER.sub("", name) for name in names)
 
     def count(self, name: str) -> int:
         """Return how many instructions are called ``name``, whatever their modifiers."""

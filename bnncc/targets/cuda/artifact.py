@@ -10,6 +10,7 @@ from bnncc.ir.kernel import Buffer
 from bnncc.ir.types import Value
 from bnncc.targets.cuda.launch import LaunchGeometry
 from bnncc.targets.target import SourceFile
+from bnncc.toolchain.gate import BlockShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,17 @@ class Launch:
     def written(self) -> frozenset[str]:
         """Return the names of the values that it writes."""
         return frozenset((self.node,))
+
+    @property
+    def block_shape(self) -> BlockShape:
+        """Return what decides how many blocks a multiprocessor holds, besides the machine code."""
+        geometry = self.geometry
+        return BlockShape(threads=geometry.threads, dynamic_shared_bytes=geometry.dynamic_shared_bytes)
+
+    @property
+    def tiers(self) -> frozenset[str]:
+        """Return how it multiplies; nothing where it does not."""
+        return frozenset((self.tier,) if self.tier else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +166,16 @@ class PersistentLaunch:
     def written(self) -> frozenset[str]:
         """Return the names of the values that it writes."""
         return frozenset(phase.node for phase in self.phases)
+
+    @property
+    def block_shape(self) -> BlockShape:
+        """Return what decides how many blocks a multiprocessor holds, besides the machine code."""
+        return BlockShape(threads=self.threads)
+
+    @property
+    def tiers(self) -> frozenset[str]:
+        """Return how its layers multiply."""
+        return frozenset(phase.tier for phase in self.phases if phase.tier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from bnncc.targets.cuda.artifact import CudaArtifact
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import ARCHITECTURES, CudaCompiler, compile_cuda
-from bnncc.toolchain.gate import BITS, GLOBAL, MATRIX, ORDER, SHARED, BlockShape, MachineCode, machine_code
+from bnncc.toolchain.gate import BITS, GLOBAL, MATRIX, ORDER, SHARED, MachineCode, machine_code
 from bnncc.toolchain.nvrtc import find_nvrtc
 from bnncc.toolchain.sass import disassemble, find_nvdisasm
 from tests.codegen.cuda.layer_groups import GROUPS
@@ -41,7 +41,7 @@ _GROUPS: Final = {
     "order": ORDER,
 }
 COLUMNS: Final = (
-    *("kernel", "arch", "tier", "threads", "registers", "static", "dynamic", "stack", "spilled", "local"),
+    *("kernel", "arch", "tiers", "threads", "registers", "static", "dynamic", "stack", "spilled", "local"),
     *("calls", "blocks", "warps", "limiter", "instructions", *_GROUPS),
 )
 
@@ -50,7 +50,7 @@ COLUMNS: Final = (
 class Gated:
     """One kernel on one architecture, and what it was written for."""
 
-    tier: str
+    tiers: frozenset[str]
     arch: str
     code: MachineCode
 
@@ -60,7 +60,7 @@ class Gated:
         code, report, has = self.code, self.code.report, self.code.instructions
         found = code.occupancy
         cells = (
-            *(report.kernel, self.arch, self.tier, code.shape.threads, report.registers),
+            *(report.kernel, self.arch, " ".join(sorted(self.tiers)), code.shape.threads, report.registers),
             *(report.shared_bytes, code.shape.dynamic_shared_bytes, report.stack_bytes),
             report.spill_store_bytes + report.spill_load_bytes,
             *(has.local_accesses, " ".join(sorted(set(has.callees)))),
@@ -86,15 +86,10 @@ def gated(compiler: CudaCompiler, artifact: CudaArtifact, arch: str) -> tuple[Ga
     """Return every kernel of ``artifact`` that is compiled for ``arch``."""
     cache = BuildCache.default()
     image = compile_cuda(compiler, artifact.source.text, arch, "cubin", cache=cache)
-    launches = {launch.kernel: launch for launch in artifact.all_launches}
-    shapes = {
-        name: BlockShape(
-            threads=launch.geometry.threads, dynamic_shared_bytes=launch.geometry.dynamic_shared_bytes
-        )
-        for name, launch in launches.items()
-    }
+    launches = {launch.kernel: launch for launch in (*artifact.all_launches, *artifact.persistent)}
+    shapes = {name: launch.block_shape for name, launch in launches.items()}
     codes = machine_code(image, disassemble(image.data, cache=cache), shapes)
-    return tuple(Gated(tier=launches[code.report.kernel].tier, arch=arch, code=code) for code in codes)
+    return tuple(Gated(tiers=launches[code.report.kernel].tiers, arch=arch, code=code) for code in codes)
 
 
 def all_gated(compiler: CudaCompiler) -> tuple[Gated, ...]:

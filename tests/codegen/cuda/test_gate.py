@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 import pytest
 
 from bnncc.diagnostics import PlatformError
 from bnncc.targets.cuda.device import DEVICES
-from bnncc.targets.cuda.wgmma_tile import WIDTHS
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 from bnncc.toolchain.gate import BlockShape, instruction_counts, machine_code
 from bnncc.toolchain.occupancy import Limiter
 from bnncc.toolchain.sass import disassemble
 from tests.codegen.cuda.machine_code import COMMAND, TABLE, Gated, all_gated, find_compiler, table_text, tools
 
-MATRIX_SHAPES = {"sm_75": "BMMA.88128"}
-WARPGROUP_SHAPES = {f"BGMMA.64x{columns}x256.AND.POPC" for columns in WIDTHS}
-BALLOT = "$__internal_0_$__cuda_sm70_votesync_ballot"
+COUNTED = {"popc": "POPC", "dp4a": "IDP"}
+TENSOR = {"bmma": r"BMMA\.168256\.{form}\.POPC", "wgmma": r"BGMMA\.64x\d+x256\.AND\.POPC"}
+WHOLE_WARP = re.compile(r"__cuda_sm70_(votesync|shflsync)_\w+")
+"""No emulation: ballots and shuffles that the assembler cannot prove to be reached by whole warps."""
+SPILLING = frozenset({"bnncc_conv_kernels_persistent"})
+"""Nine odd convolutions in one kernel, which no network has."""
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +40,7 @@ def is_of_example(item: Gated) -> bool:
 def complaints(item: Gated) -> list[str]:
     """Return what is wrong with a kernel, whatever it does."""
     code, report, has = item.code, item.code.report, item.code.instructions
-    # Ballots that the assembler cannot prove to be reached by whole warps, in the odd layers of the groups.
-    calls = set(has.callees) - (set() if is_of_example(item) else {BALLOT})
+    calls = {name for name in has.callees if not WHOLE_WARP.fullmatch(name)}
     wrong = {
         "spills": report.spill_store_bytes + report.spill_load_bytes > 0,
         "uses local memory": has.local_accesses + report.stack_bytes > 0,
@@ -50,45 +52,50 @@ def complaints(item: Gated) -> list[str]:
 
 
 def is_intended(item: Gated) -> bool:
-    """Return whether a kernel multiplies with the instructions of its tier, and with nothing else."""
+    """Return whether a kernel multiplies with the instructions of its tiers, and with nothing else."""
     has = item.code.instructions
-    matrix = [name for name in has.counts if "MMA" in name]
-    form = DEVICES[item.arch].b1_form
-    match item.tier:
-        case "popc":
-            return has.count("POPC") >= 4 and not matrix
-        case "dp4a":
-            return has.count("IDP") >= 4 and not matrix
-        case "bmma":
-            shape = MATRIX_SHAPES.get(item.arch, "BMMA.168256")
-            wanted = [f"{shape}.{form.name}.POPC"] if form else []
-            return bool(matrix) and matrix == wanted and has.count("POPC") == 0
-        case "wgmma":  # products, the ones of their rows, registers given to those who multiply
-            widths = {name for name in matrix if name != "BGMMA.64x8x256.AND.POPC"}
-            has_registers = has.count("USETMAXREG") == 2
-            return (
-                len(matrix) == 2 and widths <= WARPGROUP_SHAPES and has.count("POPC") == 0 and has_registers
-            )
-        case "":
-            return not matrix
-        case _:
-            pytest.fail(f"no rule for the tier '{item.tier}' of {item.code.report.kernel}")
+    assert item.tiers <= {*COUNTED, *TENSOR}, f"no rule for a tier of {item.code.report.kernel}"
+    counted = all(has.count(COUNTED[tier]) >= 4 for tier in item.tiers & set(COUNTED))
+    if not item.tiers & {"popc", "wgmma"} and item.tiers:
+        counted &= has.count("POPC") == 0
+    used = {name for name in has.counts if "MMA" in name}
+    wanted = [re.compile(tensor_core(tier, item.arch)) for tier in item.tiers & set(TENSOR)]
+    return (
+        counted
+        and all(any(shape.fullmatch(name) for shape in wanted) for name in used)
+        and all(any(shape.fullmatch(name) for name in used) for shape in wanted)
+    )
+
+
+def tensor_core(tier: str, arch: str) -> str:
+    """Return the instruction of a tier, as a pattern."""
+    form = DEVICES[arch].b1_form
+    assert form is not None, f"{arch} has no such instructions"
+    if tier == "bmma" and arch == "sm_75":
+        return rf"BMMA\.88128\.{form.name}\.POPC"
+    return TENSOR[tier].format(form=form.name)
 
 
 def test_every_kernel(kernels):
-    found = {f"{item.code.report.kernel} on {item.arch}": complaints(item) for item in kernels}
+    checked = [item for item in kernels if item.code.report.kernel not in SPILLING]
+    found = {f"{item.code.report.kernel} on {item.arch}": complaints(item) for item in checked}
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+def test_the_exceptions_are_needed(kernels):
+    spilling = {item.code.report.kernel for item in kernels if item.code.report.spill_store_bytes}
+    assert spilling == SPILLING
 
 
 def test_vectors_of_the_examples(kernels):
     for item in filter(is_of_example, kernels):
         has, name = item.code.instructions, f"{item.code.report.kernel} on {item.arch}"
-        if item.tier == "popc":
+        if item.tiers == {"popc"}:
             assert has.count("POPC") % 4 == 0, f"{name}: whole vectors of 128 bits"
             assert "LDG.128" in has.counts, name
-        if item.tier == "dp4a":
+        if item.tiers == {"dp4a"}:
             assert "LDS.128" in has.counts, name
-        if item.tier == "bmma":
+        if item.tiers == {"bmma"}:
             assert "LDSM.4" in has.counts, name
             assert ("LDGSTS.128" in has.counts) == (item.arch != "sm_75"), name
 
@@ -139,7 +146,7 @@ def test_planted_faults_are_seen():
     assert crowded.instructions.counts["LDG.128"] == 12
     assert (crowded.occupancy.blocks, crowded.occupancy.limiter) == (1, Limiter.SHARED)
     for code in found.values():
-        assert complaints(Gated(tier="", arch="sm_80", code=code))
+        assert complaints(Gated(tiers=frozenset(), arch="sm_80", code=code))
 
 
 def test_names_are_short():
