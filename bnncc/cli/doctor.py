@@ -178,7 +178,9 @@ def _driver_findings() -> Iterator[Finding]:
         return
     if driver.is_emulated:
         names = ", ".join(device.name for device in driver.devices)
-        found = f"none: the libcuda.so.1 that is loaded has no GPU behind it, its devices are emulated ({names})"
+        found = (
+            f"none: the libcuda.so.1 that is loaded has no GPU behind it, its devices are emulated ({names})"
+        )
         yield Finding(what="GPU", state=State.OPTIONAL, found=found, needed_for=_GPU_USE)
         return
     yield Finding(
