@@ -341,11 +341,14 @@ def test_old_graphs_go(session, network, fake, monkeypatch):
     assert fake.alive("graph_execs") <= 2
 
 
-def test_device_times(session, network):
+@pytest.mark.parametrize("at_once", [None, 2])
+def test_device_times(session, at_once):
+    network = load_small(session, at_once=at_once)
     times = network.profile({"image": images(3)}, repeats=2)
     assert [time.node for time in times] == [node.result.name for node in small_program().graph.nodes]
     assert min(time.seconds for time in times) > 0
     assert network.time_runs({"image": images(3)}, repeats=2) > 0
+    network.close()
 
 
 # ---- the whole network in one launch ----

@@ -103,12 +103,11 @@ class CudaExecutable:
             return DeviceRun(network=self._network, inputs=inputs, out=given, stream=target).run()
 
     def profile(self, inputs: Mapping[str, npt.ArrayLike], repeats: int = 20) -> tuple[LaunchTime, ...]:
-        """Return the median device time of every launch over ``repeats`` runs of one sub-batch.
+        """Return the median device time of every launch over ``repeats`` runs, without graphs.
 
-        The sub-batch is the first of the batch: a batch that is cut is timed in part.
+        Where the batch is cut, the time of a launch is that of all its sub-batches.
         """
         arrays, images = self._host_inputs(inputs)
-        images = self._network.sub_batch(images)
         with self._active(f"timing {images} images"), self._network.lanes.taken() as lane:
             outside = self._upload(lane, arrays, images)
             return time_launches(self._network, lane, images, outside, repeats)

@@ -51,12 +51,12 @@ class Lane:
         assert self.stream is not None, "a lane that was freed"
         return self.stream
 
-    def workspace(self, images: int) -> tuple[int, int]:
-        """Return start and length of the workspace for ``images`` at a time."""
+    def workspace(self, images: int) -> int:
+        """Return the start of the workspace for ``images`` at a time."""
         size_bytes = workspace_bytes(self._artifact, images)
         if size_bytes > self._workspace.size_bytes and self.graphs is not None:
             self.graphs.clear()
-        return self._workspace.address(size_bytes), size_bytes
+        return self._workspace.address(size_bytes)
 
     def staging(self, name: str, size_bytes: int) -> int:
         """Return the start of device memory for a value of the caller's."""

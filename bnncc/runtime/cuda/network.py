@@ -94,18 +94,11 @@ class LoadedNetwork:
             images: of the batch.
             outside: start of each input and output, by the name of its value.
         """
-        at_once = self.sub_batch(images)
-        workspace, _ = lane.workspace(at_once)
+        lane.workspace(self.sub_batch(images))  # before graphs are looked up: a larger one ends them
 
         def enqueue(target: CudaStream) -> None:
-            for start in range(0, images, at_once):
-                part = min(at_once, images - start)
-                moved = {
-                    name: address + array_bytes(self.outside[name], start)
-                    for name, address in outside.items()
-                }
-                for call in self.calls(lane, workspace, part, moved).values():
-                    self.launch(call, target)
+            for _, call in self.calls(lane, images, outside):
+                self.launch(call, target)
 
         lane.mark.hold_back(stream)
         if lane.graphs is None or self._is_one_launch(images):
@@ -114,19 +107,26 @@ class LoadedNetwork:
             lane.graphs.run((images, *sorted(outside.items())), enqueue, lane.own, stream)
         lane.mark.record(stream)
 
-    def calls(
-        self, lane: Lane, workspace: int, images: int, outside: Mapping[str, int]
-    ) -> dict[str, KernelCall]:
-        """Return the launches of a sub-batch in order, by the value that each makes last."""
-        addresses = Addresses(
-            artifact=self.artifact,
-            images=images,
-            workspace=workspace,
-            blob=int(self._blob),
-            outside=outside,
-            barrier=lane.barrier,
-        )
-        return {_node(launch): self._call(launch, addresses) for launch in self._launches(images)}
+    def calls(self, lane: Lane, images: int, outside: Mapping[str, int]) -> list[tuple[str, KernelCall]]:
+        """Return the launches of a batch in order, sub-batch by sub-batch, and the value each makes last."""
+        at_once = self.sub_batch(images)
+        workspace = lane.workspace(at_once)
+        found: list[tuple[str, KernelCall]] = []
+        for start in range(0, images, at_once):
+            part = min(at_once, images - start)
+            moved = {
+                name: address + array_bytes(self.outside[name], start) for name, address in outside.items()
+            }
+            addresses = Addresses(
+                artifact=self.artifact,
+                images=part,
+                workspace=workspace,
+                blob=int(self._blob),
+                outside=moved,
+                barrier=lane.barrier,
+            )
+            found += [(_node(launch), self._call(launch, addresses)) for launch in self._launches(part)]
+        return found
 
     def launch(self, call: KernelCall, stream: CudaStream) -> None:
         """Put one launch on ``stream``."""

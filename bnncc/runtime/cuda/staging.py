@@ -78,7 +78,7 @@ class HostRun:
             outside[value.name] = lane.staging(value.name, array_bytes(value, images))
         if self.poison is not None:
             at_once = self.network.sub_batch(images)
-            workspace, _ = lane.workspace(at_once)
+            workspace = lane.workspace(at_once)
             filled = {workspace: workspace_bytes(self.network.artifact, at_once)}
             filled |= {outside[value.name]: array_bytes(value, images) for value in self._result_values}
             for address, size_bytes in filled.items():

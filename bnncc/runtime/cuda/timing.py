@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Final
 
@@ -25,22 +26,25 @@ class LaunchTime:
 def time_launches(
     network: LoadedNetwork, lane: Lane, images: int, outside: Mapping[str, int], repeats: int
 ) -> tuple[LaunchTime, ...]:
-    """Return the median time of every launch of one sub-batch over ``repeats`` runs."""
-    workspace, _ = lane.workspace(images)
-    calls = network.calls(lane, workspace, images, outside)
-    times: dict[str, list[float]] = {node: [] for node in calls}
+    """Return the median time of every launch over ``repeats`` runs, that of all its sub-batches together."""
+    calls = network.calls(lane, images, outside)
+    times: dict[str, list[float]] = {node: [] for node, _ in calls}
     # PyCUDA destroys events where their context is current: they must not outlive this function.
     marks = [network.session.driver.Event() for _ in range(len(calls) + 1)]
     for _ in range(repeats):
         marks[0].record(lane.own.own)
-        for call, mark in zip(calls.values(), marks[1:], strict=True):
+        for (_, call), mark in zip(calls, marks[1:], strict=True):
             network.launch(call, lane.own)
             mark.record(lane.own.own)
         marks[-1].synchronize()
-        for node, before, after in zip(calls, marks, marks[1:], strict=False):
-            times[node].append(before.time_till(after) * 1e-3)
+        run = dict.fromkeys(times, 0.0)
+        for (node, _), (before, after) in zip(calls, pairwise(marks), strict=True):
+            run[node] += before.time_till(after) * 1e-3
+        for node, seconds in run.items():
+            times[node].append(seconds)
+    kernels = {node: call.kernel for node, call in reversed(calls)}
     return tuple(
-        LaunchTime(node=node, kernel=call.kernel, seconds=median(times[node])) for node, call in calls.items()
+        LaunchTime(node=node, kernel=kernels[node], seconds=median(found)) for node, found in times.items()
     )
 
 
