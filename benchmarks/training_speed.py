@@ -7,8 +7,8 @@ Three processes take turns, a few steps each, so that a busy machine slows all a
 ``tuned``: the same with what helps without leaving float32: channels last, fused Adam, memory kept by malloc.
 ``bnncc``: the trainer, in the precision that it chooses by itself.
 
-Run it as ``python -m benchmarks.training_speed [--threads 1] [--blocks 7] [--only mnist_mlp]``. It needs the data
-sets. ``--profile`` prints instead where the time of a step of ``bnncc`` goes.
+Run it as ``python -m benchmarks.training_speed [--threads 1] [--blocks 7] [--only mnist_mlp]``; it needs the
+data sets. ``--profile`` prints instead where the time of a step of ``bnncc`` goes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as watch
+
+import bnncc
+from bnncc.data import load_dataset
+from bnncc.ir import nn as ops
+from bnncc.ir.train_spec import CrossEntropy, Loss, Selection
+from bnncc.training.machine import Precision, keep_memory
+from bnncc.training.mixing import Batch
+from bnncc.training.parts import Beginning, make_parts
+from bnncc.training.run import Position, train_step
+from bnncc.training.team import Team
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -55,107 +71,110 @@ Steps = Callable[[int], float]
 """Makes so many steps and returns the seconds of them that went into getting batches."""
 
 
-def plain_steps(case: Case, *, is_tuned: bool) -> Steps:
-    """The loop that a user of PyTorch writes, over the layers of the example."""
-    import torch
-    from torch import Tensor, nn
-    from torch.nn import functional as F
-
-    from bnncc import api
-    from bnncc.data import load_dataset
-    from bnncc.ir import nn as ops
-    from bnncc.ir.train_spec import CrossEntropy
-
-    class SignSte(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-            ctx.save_for_backward(x)
-            return torch.where(x >= 0, 1.0, -1.0)
-
-        @staticmethod
-        def backward(ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-            (x,) = ctx.saved_tensors
-            return g * (x.abs() <= 1)
-
-    class WeightSign(torch.autograd.Function):
-        @staticmethod
-        def forward(_ctx, w: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-            return torch.where(w >= 0, 1.0, -1.0)
-
-        @staticmethod
-        def backward(_ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-            return g
-
-    class BinaryLinear(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.linear(x, WeightSign.apply(self.weight))
-
-    class BinaryConv2d(nn.Conv2d):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.conv2d(x, WeightSign.apply(self.weight), None, self.stride, self.padding)
-
-    class Sign(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return SignSte.apply(x)
-
-    def module(node: ops.NnOp) -> nn.Module:
-        shape = node.result.type.shape
-        match node:
-            case ops.Normalize():
-                return nn.Identity()
-            case ops.Conv2d(x=x, window=w):
-                return BinaryConv2d(x.type.channels, shape[0], w.kernel, w.stride, w.padding[:2], bias=False)
-            case ops.Dense(x=x):
-                return BinaryLinear(x.type.count, shape[0], bias=False)
-            case ops.BatchNorm(eps=eps, momentum=m):
-                kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
-                return kind(shape[0], eps=float(eps), momentum=float(m))
-            case ops.Sign():
-                return Sign()
-            case ops.MaxPool2d(window=w):
-                return nn.MaxPool2d(w.kernel, w.stride)
-            case ops.Flatten():
-                return nn.Flatten()
-            case ops.Dropout(rate=rate):
-                return nn.Dropout(float(rate))
-            case _:
-                raise NotImplementedError(type(node).__name__)
-
-    loaded = api.load(EXAMPLES / f"{case.example}.bnn", **dict(item.split("=") for item in case.define))
-    graph, spec = loaded.graph, loaded.recipe
-    torch.manual_seed(1)
-    net = nn.Sequential(*(module(node) for node in graph.nodes))
+def plain_network(graph: ops.NnGraph) -> tuple[nn.Sequential, list[Tensor]]:
+    """Return the layers of ``graph`` as modules that a user of PyTorch writes, and the latent weights."""
+    net = nn.Sequential(*(plain_module(node) for node in graph.nodes))
     latent = [m.weight for m in net.modules() if isinstance(m, (BinaryLinear, BinaryConv2d))]
     for weight in latent:
         nn.init.uniform_(weight, -1, 1)
-    if is_tuned:
-        from bnncc.training.machine import keep_memory
+    return net, latent
 
-        keep_memory()
-        net = net.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True if is_tuned else None)
+
+class SignSte(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x)
+        return torch.where(x >= 0, 1.0, -1.0)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        (x,) = ctx.saved_tensors
+        return g * (x.abs() <= 1)
+
+
+class WeightSign(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx, w: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        return torch.where(w >= 0, 1.0, -1.0)
+
+    @staticmethod
+    def backward(_ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        return g
+
+
+class BinaryLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, WeightSign.apply(self.weight))
+
+
+class BinaryConv2d(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, WeightSign.apply(self.weight), None, self.stride, self.padding)
+
+
+class Sign(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return SignSte.apply(x)
+
+
+def plain_module(node: ops.NnOp) -> nn.Module:
+    shape = node.result.type.shape
+    match node:
+        case ops.Normalize():
+            return nn.Identity()
+        case ops.Conv2d(x=x, window=w):
+            return BinaryConv2d(x.type.channels, shape[0], w.kernel, w.stride, w.padding[:2], bias=False)
+        case ops.Dense(x=x):
+            return BinaryLinear(x.type.count, shape[0], bias=False)
+        case ops.BatchNorm(eps=eps, momentum=m):
+            kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+            return kind(shape[0], eps=float(eps), momentum=float(m))
+        case ops.Sign():
+            return Sign()
+        case ops.MaxPool2d(window=w):
+            return nn.MaxPool2d(w.kernel, w.stride)
+        case ops.Flatten():
+            return nn.Flatten()
+        case ops.Dropout(rate=rate):
+            return nn.Dropout(float(rate))
+        case _:
+            raise NotImplementedError(type(node).__name__)
+
+
+def read_model(case: Case) -> bnncc.Model:
+    return bnncc.load(EXAMPLES / f"{case.example}.bnn", **dict(item.split("=") for item in case.define))
+
+
+def plain_loss(loss: Loss, scores: Tensor, y: Tensor) -> Tensor:
+    if isinstance(loss, CrossEntropy):
+        return F.cross_entropy(scores, y)
+    target = 2.0 * F.one_hot(y, scores.shape[1]) - 1
+    return torch.clamp(1 - target * scores, min=0).pow(2).mean()
+
+
+def plain_batches(case: Case, graph: ops.NnGraph, *, is_tuned: bool) -> Iterator[tuple[Tensor, Tensor]]:
     normalize = next(node for node in graph.nodes if isinstance(node, ops.Normalize))
     scale, shift = float(normalize.scale), float(normalize.shift)
     train = load_dataset(case.data).train
     images, labels = torch.tensor(train.images), torch.tensor(train.labels)
+    while True:
+        for chosen in torch.randperm(len(labels)).split(case.batch):
+            x = images[chosen].float() * scale + shift
+            if is_tuned:
+                x = x.contiguous(memory_format=torch.channels_last)
+            yield x, labels[chosen]
 
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            order = torch.randperm(len(labels))
-            for start in range(0, len(labels) - case.batch + 1, case.batch):
-                chosen = order[start : start + case.batch]
-                x = images[chosen].float() * scale + shift
-                if is_tuned:
-                    x = x.contiguous(memory_format=torch.channels_last)
-                yield x, labels[chosen]
 
-    def loss_of(scores: Tensor, y: Tensor) -> Tensor:
-        if isinstance(spec.loss, CrossEntropy):
-            return F.cross_entropy(scores, y)
-        target = 2.0 * F.one_hot(y, scores.shape[1]) - 1
-        return torch.clamp(1 - target * scores, min=0).pow(2).mean()
-
-    supply = batches()
+def plain_steps(case: Case, *, is_tuned: bool) -> Steps:
+    """Return the loop that a user of PyTorch writes, over the layers of the example."""
+    model = read_model(case)
+    torch.manual_seed(1)
+    net, latent = plain_network(model.graph)
+    if is_tuned:
+        keep_memory()
+        net = net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True if is_tuned else None)
+    supply = plain_batches(case, model.graph, is_tuned=is_tuned)
     net.train()
 
     def steps(count: int) -> float:
@@ -164,7 +183,7 @@ def plain_steps(case: Case, *, is_tuned: bool) -> Steps:
             began = time.perf_counter()
             x, y = next(supply)
             feeding += time.perf_counter() - began
-            loss = loss_of(net(x), y)
+            loss = plain_loss(model.recipe.loss, net(x), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -177,24 +196,13 @@ def plain_steps(case: Case, *, is_tuned: bool) -> Steps:
 
 
 def bnncc_steps(case: Case, precision: str = "auto") -> Steps:
-    """The trainer's own loop, with the recipe of the example."""
-    import torch
-
-    from bnncc import api
-    from bnncc.data import load_dataset
-    from bnncc.ir.train_spec import Selection
-    from bnncc.training.machine import Precision, keep_memory
-    from bnncc.training.mixing import Batch
-    from bnncc.training.parts import Beginning, make_parts
-    from bnncc.training.run import Position, train_step
-    from bnncc.training.team import Team
-
+    """Return the trainer's own loop, with the recipe of the example."""
     keep_memory()
-    loaded = api.load(EXAMPLES / f"{case.example}.bnn", **dict(item.split("=") for item in case.define))
-    spec = replace(loaded.recipe, batch=case.batch, validation=0, select=Selection.LAST)
+    model = read_model(case)
+    spec = replace(model.recipe, batch=case.batch, validation=0, select=Selection.LAST)
     team = Team(rank=0, size=1, device=torch.device("cpu"))
     beginning = Beginning(precision=Precision(precision))
-    parts = make_parts(loaded.graph, spec, load_dataset(case.data), team, beginning)
+    parts = make_parts(model.graph, spec, load_dataset(case.data), team, beginning)
     position = Position()
     position.begin_epoch(parts)
     parts.module.train()
@@ -232,8 +240,6 @@ def steps_of(side: str, case: Case) -> Steps:
 
 def work(side: str, case: Case, threads: int) -> None:
     """Make as many steps as each line of stdin says; answer with their seconds."""
-    import torch
-
     torch.set_num_threads(threads)
     steps = steps_of(side, case)
     steps(2)
@@ -305,9 +311,6 @@ def row(case: Case, sides: list[Side], images: int) -> str:
 
 
 def profile(case: Case) -> None:
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as watch
-
     steps = bnncc_steps(case)
     steps(2)
     with watch(activities=[ProfilerActivity.CPU]) as seen:

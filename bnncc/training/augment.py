@@ -20,7 +20,7 @@ class PixelMaps:
     """Ways to rebuild an image from its own pixels.
 
     Shapes:
-        indices: ``[M, H*W]`` i64: the pixel that comes to each place; ``H*W`` stands for value 0.
+        indices: ``[M, H*W + 1]`` i64: the pixel that comes to each place; ``H*W`` stands for value 0.
     """
 
     indices: Tensor
@@ -30,13 +30,19 @@ class PixelMaps:
         return torch.randint(len(self.indices), (count,), generator=generator)
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Return every image changed by the map drawn for it. Shapes: ``[N, C, H, W]`` u8; drawn ``[N]``."""
-        count, channels = images.shape[:2]
+        """Return every image changed by the map drawn for it.
+
+        Shapes:
+            images: ``[N, C, H*W + 1]`` u8, as `bordered` gives them. drawn: ``[N]``. result: as images.
+        """
         maps = self.indices[drawn.to(self.indices.device)]
-        flat = images.reshape(count, channels, -1)
-        bordered = torch.cat([flat, flat.new_zeros(count, channels, 1)], dim=2)
-        moved = torch.gather(bordered, 2, maps[:, None].expand(-1, channels, -1))
-        return moved.reshape(images.shape)
+        return torch.gather(images, 2, maps[:, None].expand(-1, images.shape[1], -1))
+
+
+def bordered(images: Tensor) -> Tensor:
+    """Return images in rows of pixels with a pixel of value 0 at the end, which maps name for all outside."""
+    flat = images.flatten(2)
+    return torch.cat([flat, flat.new_zeros(*flat.shape[:2], 1)], dim=2)
 
 
 def pixel_maps(augmentation: Augmentation, height: int, width: int) -> PixelMaps:
@@ -52,7 +58,8 @@ def pixel_maps(augmentation: Augmentation, height: int, width: int) -> PixelMaps
             maps = _affine_maps(augmentation, rows, columns)
         case _:
             assert_never(augmentation)
-    return PixelMaps(torch.stack(maps))
+    outside = torch.full((len(maps), 1), height * width)
+    return PixelMaps(torch.cat([torch.stack(maps), outside], dim=1))
 
 
 def _indices(rows: Tensor, columns: Tensor) -> Tensor:

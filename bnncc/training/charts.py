@@ -37,6 +37,8 @@ def draw_vitals(history: Sequence[EpochRecord], figures: Mapping[str, str]) -> b
         history: the epochs.
         figures: title of each panel by the name of its figure.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, canvas = _figure(6 * len(figures), 3.2)
     panels = np.atleast_1d(figure.subplots(1, len(figures)))
     epochs = [record.epoch for record in history]
@@ -46,6 +48,8 @@ def draw_vitals(history: Sequence[EpochRecord], figures: Mapping[str, str]) -> b
                 course = [100 * record.layers.get(name, {}).get(what, np.nan) for record in history]
                 axis.plot(epochs, course, label=name.removesuffix(".weight"), marker="." * (len(epochs) < 3))
         axis.set(title=title, xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.25)
         axis.set_ylim(bottom=0, top=max(1.0, axis.get_ylim()[1]))
         axis.legend(fontsize=8)
     return _png(canvas)

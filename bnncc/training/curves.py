@@ -13,6 +13,7 @@ def draw_curves(history: Sequence[EpochRecord], title: str) -> bytes:
     # Not pyplot: it keeps figures in a global list and may open a window.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     epochs = [record.epoch for record in history]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -33,7 +34,11 @@ def draw_curves(history: Sequence[EpochRecord], title: str) -> bytes:
     error.legend()
     flips.plot(epochs, [100 * record.flipped for record in history], color="tab:green")
     flips.set(title="binary weights that changed sign, %", xlabel="epoch")
-    figure.suptitle(title)
+    if title:
+        figure.suptitle(title)
+    for axis in (loss, error, flips):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.25)
     target = io.BytesIO()
     # matplotlib leaves its canvas without types.
     # matplotlib does not type its canvas.

@@ -12,7 +12,7 @@ from torch import Tensor
 from bnncc.data import Split
 from bnncc.diagnostics import DataError
 from bnncc.ir.train_spec import Mix, TrainSpec
-from bnncc.training.augment import PixelMaps, pixel_maps
+from bnncc.training.augment import PixelMaps, bordered, pixel_maps
 from bnncc.training.mixing import Batch, mixed
 from bnncc.training.team import Team
 
@@ -22,6 +22,9 @@ class Feed:
     """The training images, ready to be cut into batches.
 
     Args:
+        images: all of them, ``[N, C, H, W]``; where there are maps, ``[N, C, H*W + 1]`` with a pixel for
+            outside.
+        image_size: rows and columns.
         batch: images in one step, of all processes together.
         share: the images of each batch that this process takes. Random choices are made for the whole batch
             by every process, so that they do not depend on how many there are.
@@ -33,6 +36,7 @@ class Feed:
 
     images: Tensor
     labels: Tensor
+    image_size: tuple[int, int]
     batch: int
     share: slice
     maps: tuple[PixelMaps, ...]
@@ -64,7 +68,15 @@ class Feed:
         images = self.images[chosen]
         for maps, choice in zip(self.maps, drawn, strict=True):
             images = maps.apply(images, choice)
+        if self.maps:
+            images = images[:, :, :-1].reshape(*images.shape[:2], *self.image_size)
         return Batch(images=images, labels=self.labels[chosen])
+
+    def plain_images(self, count: int) -> Tensor:
+        """Return the first ``count`` training images as they are, ``[N, *input_shape]``."""
+        images = self.images[:count]
+        pixels = images[:, :, :-1] if self.maps else images
+        return pixels.reshape(len(images), *self.input_shape)
 
     def _order(self, epoch: int) -> Tensor:
         mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
@@ -89,8 +101,10 @@ def make_feed(split: Split, spec: TrainSpec, input_shape: tuple[int, ...], team:
         parts = f"{team.size} process(es) times accumulate {spec.accumulate}"
         raise DataError(f"A batch of {batch:,} images cannot be taken in {parts} equal parts of two or more.")
     own = batch // team.size
+    images = torch.tensor(split.images, device=team.device)
     return Feed(
-        images=torch.tensor(split.images, device=team.device),
+        images=bordered(images) if maps else images,
+        image_size=(height, width),
         labels=torch.tensor(split.labels, device=team.device),
         batch=batch,
         share=slice(team.rank * own, (team.rank + 1) * own),

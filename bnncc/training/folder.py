@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,14 +17,30 @@ import torch
 from bnncc._files import write_atomically
 from bnncc._version import __version__
 from bnncc.data import Dataset
-from bnncc.ir.train_spec import Selection, TrainSpec
+from bnncc.ir.train_spec import (
+    AUGMENTATIONS,
+    DISTILLATIONS,
+    LOSSES,
+    MIXES,
+    OPTIMIZERS,
+    SCHEDULES,
+    Selection,
+    TrainSpec,
+)
 from bnncc.training.checkpoint import save_state, save_weights
 from bnncc.training.facts import layer_facts
 from bnncc.training.progress import EpochRecord
 from bnncc.training.run import Parts, Position, averaged, state_of
 from bnncc.training.vitals import overall
 
-_CLAUSES = ("loss", "optimizer", "schedule", "mix", "distill")
+_CLAUSES: Final = ("loss", "optimizer", "schedule", "mix", "distill")
+_WORDS: Final[Mapping[type, str]] = MappingProxyType(
+    {
+        kind: word
+        for words in (LOSSES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, MIXES, DISTILLATIONS)
+        for word, kind in words.items()
+    }
+)
 
 
 def write_checkpoints(parts: Parts, position: Position, folder: Path) -> None:
@@ -84,11 +101,11 @@ def write_config(
     config: dict[str, Any] = {
         "recipe": json.loads(json.dumps(asdict(recipe), default=lambda value: value.value)),
         "clauses": {
-            name: type(getattr(recipe, name)).__name__
+            name: _WORDS[type(getattr(recipe, name))]
             for name in _CLAUSES
             if getattr(recipe, name) is not None
         }
-        | {"augment": ", ".join(type(clause).__name__ for clause in recipe.augment)},
+        | {"augment": [_WORDS[type(clause)] for clause in recipe.augment]},
         "identity": dict(parts.identity),
         "define": define,
         "data": {"name": dataset.name, "notes": list(dataset.notes), "test_images": len(dataset.test)},

@@ -140,17 +140,15 @@ class BopOptimizer(torch.optim.Adam):
 
 
 def build_optimizer(spec: Optimizer, parameters: tuple[Trained, ...]) -> torch.optim.Optimizer:
-    """Return the optimizer of ``spec``, one group for each parameter, in order."""
-    groups: list[dict[str, Any]] = [
-        {"params": [item.parameter], "scale": item.scale, "is_latent": item.is_latent} for item in parameters
-    ]
+    """Return the optimizer of ``spec``, one group for all parameters that it treats alike."""
+    groups = _groups(parameters)
     match spec:
         case Adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps):
             return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
         case AdamW(lr=lr, beta1=beta1, beta2=beta2, eps=eps):
-            for group, item in zip(groups, parameters, strict=True):
+            for group in groups:
                 # torch decays by the group's rate, of which the scale of the layer is a part.
-                group["weight_decay"] = spec.weight_decay / item.scale if item.is_weight else 0.0
+                group["weight_decay"] = spec.weight_decay / group["scale"] if group["is_weight"] else 0.0
             return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
         case Bop():
             return BopOptimizer(groups, spec)
@@ -160,6 +158,16 @@ def build_optimizer(spec: Optimizer, parameters: tuple[Trained, ...]) -> torch.o
             return ShiftAdaMaxOptimizer(groups, spec)
         case _:
             assert_never(spec)
+
+
+def _groups(parameters: tuple[Trained, ...]) -> list[dict[str, Any]]:
+    found: dict[tuple[float, bool, bool], list[Tensor]] = {}
+    for item in parameters:
+        found.setdefault((item.scale, item.is_latent, item.is_weight), []).append(item.parameter)
+    return [
+        {"params": alike, "scale": scale, "is_latent": is_latent, "is_weight": is_weight}
+        for (scale, is_latent, is_weight), alike in found.items()
+    ]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

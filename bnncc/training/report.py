@@ -28,6 +28,12 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto
 h1 { font-size: 1.7rem; margin-bottom: .2rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
 p.lead { color: #57606a; margin-top: 0 } p.note { color: #57606a; font-size: .9rem }
 img { max-width: 100%; height: auto } .wide { overflow-x: auto }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem;
+  margin: 1.4rem 0 }
+.figures div { border: 1px solid #d8dee4; border-radius: .5rem; padding: .7rem 1rem; background: #f6f8fa }
+.figures b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums }
+.figures span { color: #57606a; font-size: .9rem }
+tr:hover td { background: #f6f8fa }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #d8dee4; text-align: right; white-space: nowrap }
 th:first-child, td:first-child { text-align: left } .text { white-space: normal; text-align: left !important }
@@ -120,8 +126,9 @@ def report_html(run: Run) -> str:
         (
             f"<h1>{escape(name)}</h1>",
             f'<p class="lead">{escape(_lead(run))}</p>',
+            _headline(run),
             "<h2>Course</h2>",
-            _picture(draw_curves(run.history, name), "loss, error and sign changes over the epochs"),
+            _picture(draw_curves(run.history, ""), "loss, error and sign changes over the epochs"),
             *_vitals(run),
             *_latent(run),
             *_kernels(run),
@@ -147,6 +154,30 @@ def _lead(run: Run) -> str:
         f"{run.config['identity']['data']}; {last.epoch} epochs in {seconds:.0f} s on "
         f"{run.config['device']}; last epoch: loss {last.loss:.4f}{measured}."
     )
+
+
+def _headline(run: Run) -> str:
+    """Return the figures that most readers came for."""
+    last = run.history[-1]
+    full, here = _weight_bytes(run)
+    works = [sum(_here_uj(layer)) for layer in run.layers]
+    figures = [(f"{100 * (1 - last.train_accuracy):.2f} %", "training error")]
+    if last.accuracy is not None:
+        figures.insert(0, (f"{100 * (1 - last.accuracy):.2f} %", f"{last.watched} error"))
+    figures += [
+        (f"{here / 1024:,.1f} KiB", f"weights, {full / here:.0f} times smaller"),
+        (f"{sum(works):,.2f} uJ", "an image, estimated"),
+        (f"{sum(record.seconds for record in run.history):,.0f} s", f"{last.epoch} epochs"),
+    ]
+    cells = (f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in figures)
+    return f'<div class="figures">{"".join(cells)}</div>'
+
+
+def _weight_bytes(run: Run) -> tuple[int, int]:
+    """Return the bytes of all weights as float32, and as they are."""
+    counts = [(_count(layer["shape"]), _numbers(layer)) for layer in run.layers]
+    full = sum(weight_bytes(Numbers.FLOAT32, count) for count, _ in counts)
+    return full, sum(weight_bytes(numbers, count) for count, numbers in counts)
 
 
 def _vitals(run: Run) -> Iterator[str]:
@@ -198,7 +229,7 @@ def _memory(run: Run) -> Iterator[str]:
         full = weight_bytes(Numbers.FLOAT32, weights)
         here = weight_bytes(_numbers(layer), weights)
         rows.append((layer["name"], f"{weights:,}", f"{full:,}", f"{here:,}", f"{full / here:.0f}"))
-    full, here = (sum(int(row[i].replace(",", "")) for row in rows) for i in (2, 3))
+    full, here = _weight_bytes(run)
     total = sum(_count(layer["shape"]) for layer in run.layers)
     rows.append(("all", f"{total:,}", f"{full:,}", f"{here:,}", f"{full / here:.0f}"))
     yield _table(("layer", "weights", "bytes, float32", "bytes, here", "times smaller"), rows)
@@ -238,12 +269,24 @@ def _energy(run: Run) -> Iterator[str]:
 
 
 def _recipe(run: Run) -> Iterator[tuple[str, str]]:
-    clauses: Mapping[str, str] = run.config["clauses"]
+    """Yield the settings as a train block writes them."""
+    clauses: Mapping[str, Any] = run.config["clauses"]
     for key, value in sorted(run.config["recipe"].items()):
-        shown = value if isinstance(value, str) else json.dumps(value)
-        yield key, f"{clauses[key]} {shown}" if key in clauses else shown
+        match value:
+            case {}:
+                yield key, _clause(clauses[key], value)
+            case [*parts]:
+                shown = [_clause(word, part) for word, part in zip(clauses[key], parts, strict=True)]
+                yield key, ", ".join(shown) or "none"
+            case _:
+                yield key, "none" if value is None else str(value)
     for key, value in sorted(run.config["versions"].items()):
         yield f"version of {key}", str(value)
+
+
+def _clause(word: str, arguments: Mapping[str, object]) -> str:
+    inside = ", ".join(f"{name} = {value}" for name, value in arguments.items())
+    return f"{word}({inside})" if inside else word
 
 
 def _note(text: str) -> str:

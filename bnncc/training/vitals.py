@@ -52,8 +52,7 @@ def sign_vitals(parts: Parts) -> Vitals:
             "dead": is_dead.float().mean().item(),
         }
 
-    images = parts.feed.images[:_PROBE_IMAGES]
-    images = images.reshape(len(images), *parts.feed.input_shape)
+    images = parts.feed.plain_images(_PROBE_IMAGES)
     module = parts.module.train()
     # A momentum of 0 leaves the running statistics as they are.
     with module.computing(replace(module.mode, momentum=0.0, is_estimating=True, watch=watch, team=None)):

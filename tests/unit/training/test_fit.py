@@ -140,11 +140,12 @@ def test_the_seed_decides_and_the_callers_generator_is_left_alone(digits, tmp_pa
 
 def test_an_interrupted_first_epoch_leaves_weights(digits, tmp_path, monkeypatch):
     monkeypatch.setattr("bnncc.training.fit._REPORT_SECONDS", -1.0)
+    before = signal.getsignal(signal.SIGINT)
     result = fit(DIGITS_NET, SPEC, small(digits), options(tmp_path), StopAt(1, step=2))
     assert result.is_interrupted
     assert result.history == ()
     assert set(load_weights(result.best_path)) == {ref.name for ref in DIGITS_NET.const_refs()}
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_divergence_is_an_error_and_keeps_the_last_good_checkpoint(digits, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_checkpoints_inside_an_epoch(data, tmp_path):
     assert states == [(0, 4), (0, 8), (1, 0), (1, 4), (1, 8), (2, 0)]
     # From the middle of an epoch on, the bits are those of a run without checkpoints.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bnncc.training.fit.write_checkpoints", lambda *_args: (_ for _ in ()).throw(KilledError))
+        patch.setattr("bnncc.training.fit.write_checkpoints", mock.Mock(side_effect=KilledError))
         with pytest.raises(KilledError):
             fit(NET, SPEC, data, options(tmp_path / "b", checkpoint_steps=4), Silence())
     assert load_state(tmp_path / "b").facts["step"] == 8
