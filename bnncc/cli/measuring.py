@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnncc.cli.options import Json, PackageFile, parse_list
+from bnncc.cli.options import Json, PackageFile, RunFuse, parse_list
 from bnncc.cli.talk import emit_json, out, say, warn
 from bnncc.diagnostics import DataError
 
@@ -53,7 +53,7 @@ def measure(run: Callable[[Any], Any], images: Any, budget_s: float) -> Timing: 
     )
 
 
-def bench(
+def bench(  # noqa: PLR0913 - the options of the command
     package: PackageFile,
     batch: Annotated[str, typer.Option(metavar="LIST", help="Batch sizes.")] = "1,16,256",
     seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each figure.")] = 0.5,
@@ -61,6 +61,7 @@ def bench(
     backend: Annotated[str, typer.Option(metavar="c|cuda", help="What runs.")] = "c",
     device: Annotated[int, typer.Option(min=0, help="The GPU of --backend cuda.")] = 0,
     graph: Annotated[bool, typer.Option(help="Replay CUDA graphs with --backend cuda.")] = True,
+    fuse: RunFuse = None,
     as_json: Json = False,
 ) -> None:
     """Time the C backend on one thread, beside a float network of the same shape in torch, if it is there.
@@ -77,7 +78,7 @@ def bench(
     if backend == "cuda":
         from bnncc.cli.measuring_device import bench_device
 
-        with Session(Package.load(package), "cuda", device=device, graph=graph) as session:
+        with Session(Package.load(package), "cuda", device=device, graph=graph, fuse=fuse) as session:
             bench_device(session, sizes, seconds, as_json=as_json)
         return
     rows = []

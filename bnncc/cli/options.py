@@ -55,6 +55,14 @@ Weights: TypeAlias = Annotated[
         "--weights", metavar="FILE|RUN", help="Weights (.safetensors), or the folder of a training run."
     ),
 ]
+RunFuse: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--fuse",
+        metavar="WHAT",
+        help="auto, layer, persistent: a GPU launch a layer, or one; else as compiled.",
+    ),
+]
 Trust: TypeAlias = Annotated[
     bool,
     typer.Option(

@@ -16,6 +16,7 @@ from bnncc.cli.options import (
     Download,
     Json,
     PackageFile,
+    RunFuse,
     Seed,
     Trust,
     Weights,
@@ -50,6 +51,7 @@ def run(
     ],
     output: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Write the result as .npy.")] = None,
     backend: Annotated[str, typer.Option(help=", ".join(RUN_BACKENDS))] = "auto",
+    fuse: RunFuse = None,
     *,
     trust: Trust = False,
     as_json: Json = False,
@@ -60,7 +62,7 @@ def run(
     from bnncc.runtime.session import Session
 
     (chosen,) = parse_list(backend, RUN_BACKENDS, "--backend")
-    with Session(Package.load(package), chosen, trust=trust) as session:
+    with Session(Package.load(package), chosen, trust=trust, fuse=fuse) as session:
         _warn_if_untrained(session.package)
         given = read_named_inputs(inputs, session.graph.inputs)
         result = session(**given)

@@ -93,12 +93,14 @@ class RunOptions:
         threads: of the C backend; None for its default.
         device: index of the GPU.
         graph: whether runs that come again are replayed as CUDA graphs.
+        fuse: what a launch on a GPU is; None: as the package was compiled.
     """
 
     trust: bool = False
     threads: int | None = None
     device: int = 0
     graph: bool = True
+    fuse: Fuse | None = None
 
 
 def open_backend(
@@ -123,7 +125,7 @@ def open_backend(
         case Backend.CUDA:
             return _open_cuda(package, graph, options)
         case Backend.EMULATOR:
-            return _open_emulator(package, graph)
+            return _open_emulator(package, graph, options)
         case _:
             assert_never(backend)
 
@@ -186,7 +188,7 @@ class DeviceExecutable:
 def _open_cuda(package: Package, graph: NnGraph, options: RunOptions) -> DeviceExecutable:
     session = CudaSession(options.device)
     try:
-        artifact, program = emit_cuda(lower_network(graph), _cuda_target(package))
+        artifact, program = emit_cuda(lower_network(graph), _cuda_target(package, options.fuse))
         images = _images_for(session.device.capability, artifact, package, trust=options.trust)
         network = session.load(artifact, program.blob(), images, graph=options.graph)
         return DeviceExecutable(session, network)
@@ -239,8 +241,8 @@ def _images_inside(package: Package) -> tuple[DeviceImage, ...]:
     )
 
 
-def _cuda_target(package: Package) -> CudaTarget:
-    """Return the target that the package was compiled with: its kernels are those of this one."""
+def _cuda_target(package: Package, fused: Fuse | None) -> CudaTarget:
+    """Return the target that the package was compiled with, launches as ``fused`` if it is given."""
     info = package.manifest.target("cuda")
     options = {} if info is None else info.options
     tier, fuse = options.get("tier", Tier.AUTO.value), options.get("fuse", Fuse.AUTO.value)
@@ -248,12 +250,12 @@ def _cuda_target(package: Package) -> CudaTarget:
         raise DataError(f"the package was compiled with tier '{tier}', which this version does not know")
     if fuse not in tuple(Fuse):
         raise DataError(f"the package was compiled with '--fuse {fuse}', which this version does not know")
-    return CudaTarget(tier=Tier(tier), fuse=Fuse(fuse))
+    return CudaTarget(tier=Tier(tier), fuse=fused or Fuse(fuse))
 
 
-def _open_emulator(package: Package, graph: NnGraph) -> Executable:
+def _open_emulator(package: Package, graph: NnGraph, options: RunOptions) -> Executable:
     # The emulator is a room of its own, of which no other backend needs anything.
     from bnncc.runtime.emulated import EmulatedExecutable
 
-    artifact, program = emit_cuda(lower_network(graph), _cuda_target(package))
+    artifact, program = emit_cuda(lower_network(graph), _cuda_target(package, options.fuse))
     return EmulatedExecutable.load(artifact, program.blob())

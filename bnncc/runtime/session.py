@@ -18,6 +18,7 @@ from bnncc.runtime.backends import Backend, DeviceExecutable, RunOptions, choose
 from bnncc.runtime.contents import graph_of
 from bnncc.runtime.executable import NUMPY_DTYPES
 from bnncc.runtime.on_device import DeviceCall, are_on_device
+from bnncc.targets.cuda.fuse import Fuse
 
 # Images that go through a backend at once: bounds the memory of the activations. A device cuts its batches
 # itself.
@@ -47,9 +48,11 @@ class Session:
         threads: that the C backend may use; None for ``BNNCC_NUM_THREADS``, else one a physical core.
         device: index of the GPU for ``cuda``.
         graph: whether ``cuda`` replays runs that come again as CUDA graphs.
+        fuse: what a launch of ``cuda`` and ``emulator`` is: ``auto``, ``layer``, ``persistent``; None: as the
+            package was compiled.
 
     Raises:
-        DataError: the package is damaged, or ``device`` is given for another backend.
+        DataError: the package is damaged, or ``device`` or ``fuse`` is given for another backend.
         PlatformError: the backend lacks something here; says what.
     """
 
@@ -62,13 +65,24 @@ class Session:
         threads: int | None = None,
         device: int = 0,
         graph: bool = True,
+        fuse: Fuse | str | None = None,
     ) -> None:
         self.package: Final = package if isinstance(package, Package) else Package.load(package)
         self.graph: Final[NnGraph] = graph_of(self.package)
         self.backend: Final = choose_backend(backend)
         if device and self.backend is not Backend.CUDA:
             raise DataError(f"device={device} names a GPU, and the backend is '{self.backend}'")
-        options = RunOptions(trust=trust, threads=threads, device=device, graph=graph)
+        if fuse is not None and self.backend not in {Backend.CUDA, Backend.EMULATOR}:
+            raise DataError(f"fuse='{fuse}' is about launches on a GPU, and the backend is '{self.backend}'")
+        if fuse is not None and fuse not in tuple(Fuse):
+            raise DataError(f"there is no fuse '{fuse}'; choose from {', '.join(Fuse)}")
+        options = RunOptions(
+            trust=trust,
+            threads=threads,
+            device=device,
+            graph=graph,
+            fuse=None if fuse is None else Fuse(fuse),
+        )
         self._executable = open_backend(self.backend, self.package, self.graph, options)
 
     def __call__(self, *images: Any, out: Any = None, stream: Any = None, **named: Any) -> Any:  # noqa: ANN401 - arrays of any library

@@ -137,6 +137,19 @@ def test_unknown_backend(package) -> None:
         Session(package, "tpu")
 
 
+@pytest.mark.parametrize(("backend", "fuse"), [("ref", "layer"), ("c", "persistent"), ("emulator", "whole")])
+def test_how_a_gpu_launches_is_no_matter_of_others(package, backend, fuse) -> None:
+    with pytest.raises(DataError, match=fuse):
+        Session(package, backend, fuse=fuse)
+
+
+@pytest.mark.parametrize("fuse", ["layer", "persistent"])
+def test_a_launch_a_layer_or_for_all_gives_the_same(package, fuse) -> None:
+    images = _images(3)
+    with Session(package, "ref") as reference, Session(package, "emulator", fuse=fuse) as session:
+        np.testing.assert_array_equal(session(images), reference(images))
+
+
 def test_a_path_is_read(package, tmp_path) -> None:
     package.save(tmp_path / "one.bnnpkg")
     with Session(tmp_path / "one.bnnpkg", "ref") as opened:
