@@ -37,7 +37,7 @@ def access_bytes(instruction: Instruction, *, is_global: bool = False) -> int | 
     if not is_copy and any(space in modifiers for space in (_NOT_GLOBAL if is_global else _NOT_SHARED)):
         return None
     match instruction.opcode:
-        case "ld" | "st" | "ldu" | "atom" | "red":
+        case "ld" | "st" | "atom" | "red":
             kind = SCALARS.get(modifiers[-1]) if modifiers else None
             count = next((n for name, n in _VECTORS.items() if name in modifiers), 1)
             return None if kind is None else kind.size_bytes * count
@@ -297,7 +297,6 @@ def _policy(op: Operation) -> str:
 
 MEMORY: Final[Mapping[str, Callable[[Operation], str]]] = {
     "ld": _load,
-    "ldu": _load,
     "st": _store,
     "atom": _atomic,
     "red": _atomic,

@@ -256,8 +256,8 @@ from bnncc.toolchain.build_cache import BuildCache
 from pathlib import Path
 module = emulator.load(Path(sys.argv[1]).read_text(), cache=BuildCache(Path(sys.argv[2])))
 module.launch("exact", (1,), (32,), [])
-print(module._child._process.pid, flush=True)
 try:
+    print(module._child._process.pid, flush=True)
     module.launch("forever", (1,), (1,), [None])
 except KeyboardInterrupt:
     print("interrupted", flush=True)
