@@ -8,6 +8,7 @@ import numpy as np
 from cuda.bindings import driver as api
 from pycuda import driver
 
+from bnncc.ir.reference.program import run_program
 from bnncc.runtime import dlpack
 from bnncc.runtime.cuda import CudaSession
 from bnncc.targets.cuda.fuse import Fuse
@@ -17,6 +18,7 @@ from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import compile_cuda
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 from tests.codegen.cuda.layer_groups import ROWS, Bits, Store
+from tests.cuda_programs import inputs_of
 
 KINDS = (
     "contexts",
@@ -144,3 +146,17 @@ def open_session(fake, devices="sm_80", index=0):
     fake.faults.clear()
     fake.show(devices)
     return CudaSession(index)
+
+
+def images(count, seed=1):
+    return inputs_of(small_program(), count, seed=seed)["image"]
+
+
+def expected(array):
+    if len(array) == 0:
+        return np.zeros((0, 10), np.float32)
+    return run_program(small_program(), {"image": array})["scores"]
+
+
+def scores(network, array, **options):
+    return network.run_on_device({"image": array}, **options)["scores"]

@@ -17,7 +17,9 @@ needs_both = pytest.mark.skipif(
 
 
 @needs_both
-@pytest.mark.parametrize("name", ["inside_runtime", "inside_lost_context", "inside_session_arrays"])
+@pytest.mark.parametrize(
+    "name", ["inside_runtime", "inside_runtime_launches", "inside_lost_context", "inside_session_arrays"]
+)
 def test_inside(driver_folder, name):
     done = run_python(
         ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / f"{name}.py")], str(driver_folder)
