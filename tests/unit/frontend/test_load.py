@@ -61,6 +61,7 @@ def test_every_setting() -> None:
       augment crop(4)  augment flip  augment affine(zoom = 0)
       weight_init glorot  rate_scale none  weight_clip 2  seed 7
       validation 10  select best  reestimate 20_000  batch 2*8
+      accumulate 4  mix cutmix(alpha = 1/2)  distill soft(temperature = 2)
     }"""
     assert load_text(NETWORK % "dense(2)" + train, "a").train == ts.TrainSpec(
         loss=ts.CrossEntropy(label_smoothing=0.1),
@@ -75,6 +76,9 @@ def test_every_setting() -> None:
         select=ts.Selection.BEST,
         reestimate=20_000,
         batch=16,
+        accumulate=4,
+        mix=ts.Cutmix(alpha=0.5),
+        distill=ts.Distillation(temperature=2.0),
     )
 
 

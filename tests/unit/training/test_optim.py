@@ -228,6 +228,20 @@ def test_presets_keep_what_belongs_to_the_task():
     assert theano.schedule == spec.ExponentialSchedule(to=3e-7)
     torch7 = recipe.paper_torch7(base, "digits")
     assert torch7.optimizer == spec.ShiftAdaMax(lr=2.0**-6, beta1=0.9, beta2=0.999, t7_quirk=True)
+    connect = recipe.binaryconnect(base, "mnist")
+    assert (connect.epochs, connect.batch, connect.validation) == (250, 100, 10_000)
+    assert connect.schedule == spec.ExponentialSchedule(to=3e-6)
+
+
+def test_alike_parameters_are_moved_together():
+    module = BnnModule(nets.mlp(is_bound=False))
+    optimizer = build_optimizer(spec.AdamW(), trained(module, spec.RateScale.GLOROT))
+    groups = optimizer.param_groups
+    # Three layers of binary weights of three sizes, and all parameters of batch norms.
+    assert [group["is_latent"] for group in groups] == [True, False, True, True]
+    assert sum(len(group["params"]) for group in groups) == 9
+    assert groups[1]["weight_decay"] == 0
+    assert groups[0]["weight_decay"] == pytest.approx(1e-4 / groups[0]["scale"])
 
 
 @pytest.mark.parametrize(
