@@ -27,7 +27,8 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError as error:
-            raise PlatformError(f"--tensorboard needs '{error.name}': pip install 'bnncc[tensorboard]'") from error
+            hint = "pip install 'bnncc[tensorboard]'"
+            raise PlatformError(f"--tensorboard needs '{error.name}': {hint}") from error
         self._run_dir = run_dir
         self._other = other
         self._writer: Any = SummaryWriter(str(run_dir / "tensorboard"))
