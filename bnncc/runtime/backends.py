@@ -25,6 +25,7 @@ from bnncc.targets.cuda.artifact import CudaArtifact
 from bnncc.targets.cuda.fuse import Fuse
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
+from bnncc.targets.cuda.wgmma_sizes import WGMMA_ARCH
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import ARCHITECTURES, CudaCompiler, DeviceImage, compile_cuda
 from bnncc.toolchain.find_cuda import find_cuda_compiler
@@ -255,7 +256,9 @@ def _cuda_target(package: Package, fused: Fuse | None) -> CudaTarget:
 
 def _open_emulator(package: Package, graph: NnGraph, options: RunOptions) -> Executable:
     # The emulator is a room of its own, of which no other backend needs anything.
-    from bnncc.runtime.emulated import EmulatedExecutable
+    from bnncc.runtime.emulated import EMULATED_ARCH, EmulatedExecutable
 
-    artifact, program = emit_cuda(lower_network(graph), _cuda_target(package, options.fuse))
-    return EmulatedExecutable.load(artifact, program.blob())
+    target = _cuda_target(package, options.fuse)
+    artifact, program = emit_cuda(lower_network(graph), target)
+    arch = WGMMA_ARCH if target.tier.is_by_warpgroups else EMULATED_ARCH
+    return EmulatedExecutable.load(artifact, program.blob(), arch=arch)

@@ -117,10 +117,13 @@ def test_a_tier_is_kept(bnncc) -> None:
     assert "bmma" not in package.text("src/model.cu")
 
 
-def test_tiers_that_cannot_be_had(bnncc) -> None:
-    result = bnncc("compile", "tiny.bnn", "--target", "cuda", "--arch", "sm_120", "--tier", "bmma")
+@pytest.mark.parametrize(
+    ("tier", "arch"), [("bmma", "sm_120"), ("wgmma", "sm_80"), ("wgmma-registers", "sm_89")]
+)
+def test_tiers_that_cannot_be_had(bnncc, tier: str, arch: str) -> None:
+    result = bnncc("compile", "tiny.bnn", "--target", "cuda", "--arch", f"sm_90a,{arch}", "--tier", tier)
     assert result.code == 4
-    assert "sm_120" in result.err
+    assert f"tier '{tier}' cannot be had on {arch}:" in result.err
     assert bnncc("compile", "tiny.bnn", "--tier", "fast").code == 2
 
 
