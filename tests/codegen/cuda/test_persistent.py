@@ -12,7 +12,7 @@ import bnncc
 from benchmarks.gpu_check.networks import NAMES, example
 from bnncc._resources import resource_dir
 from bnncc.data import load_dataset
-from bnncc.diagnostics import DataError
+from bnncc.diagnostics import DataError, PlatformError
 from bnncc.emulator import EmulatorFault, FaultKind, Schedule
 from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.reference.program import run_program
@@ -24,6 +24,10 @@ from bnncc.targets.cuda.fuse import Fuse
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import lower_for
+from bnncc.toolchain.build_cache import BuildCache
+from bnncc.toolchain.cuda_compiler import compile_cuda
+from bnncc.toolchain.find_cuda import find_cuda_compiler
+from bnncc.toolchain.sass import disassemble
 from tests.codegen.cuda.layer_groups import POOL2, SAME3, dense_chain, plain_values, signs_of_signs
 from tests.corpus import CORPUS
 from tests.cuda_programs import ROWS, Bits, Store, inputs_of
@@ -193,3 +197,24 @@ def test_a_fault_is_found(old, new):
             kinds |= {finding.kind for finding in fault.findings}
     executable.close()
     assert kinds & {FaultKind.RACE, FaultKind.UNINITIALIZED}
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90a", "sm_120"])
+def test_machine_code(arch):
+    """A block asks for its first weights before it waits; after that nothing stale is in the L1 cache."""
+    artifact = artifact_of(example("mnist_mlp"))
+    try:
+        compiler = find_cuda_compiler("nvrtc")
+        image = compile_cuda(compiler, artifact.source.text, arch, "cubin", cache=BuildCache.default())
+        (code,) = disassemble(image.data)
+    except PlatformError as error:
+        pytest.skip(str(error))
+    assert code.callees == ()
+    (launch,) = artifact.persistent
+    waits = [index for index, name in enumerate(code.instructions) if name.startswith("ATOMG")]
+    assert len(waits) == launch.barriers == 3
+    for index in waits:
+        before, after = code.instructions[index - 60 : index], code.instructions[index : index + 12]
+        assert any(name.startswith("LDG.E.128.CONSTANT") for name in before)
+        assert any(name.startswith("MEMBAR") for name in before)
+        assert "CCTL.IVALL" in after
