@@ -1,8 +1,8 @@
 """Speed of the generated C: layers, products of matrices, whole networks, as fractions of what is possible.
 
 The limits of the processor (`cpu_peaks`) are measured before each block of calls, one thread on CPU time; the
-best call of a block stands against the best window of the limits, and the median of blocks counts. So what else
-the machine does disturbs little. Two threads are timed on the wall, best call against best.
+best call of a block stands against the best window of the limits, and the median of blocks counts. So
+what else the machine does disturbs little. Two threads are timed on the wall, best call against best.
 
 Run it as ``python benchmarks/cpu_layers.py [--two-threads] [--only part of a name]``.
 """
