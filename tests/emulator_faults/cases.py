@@ -397,7 +397,7 @@ def _special(kernel: str, found_by: str) -> Case:
         kernel,
         found_by,
         (1,),
-        160,
+        256,
         ("a", "b", "c", chunks),
         inputs={name: np.stack([_tiled(part) for part in parts]) for name, parts in (("a", a), ("b", b))},
         outputs={"c": np.asarray(product).astype(np.int32)},
