@@ -27,16 +27,14 @@ struct layout1_layer {
         const int image = tile_x / 512;
         const int i = tile_x % 512 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
         const int vector = i / 128;
-        if (vector >= 1024)
-            return;
         const int channel = vector / 1024 * 128 + i % 128;
         bool is_plus = false;
-        if (channel < 128) {
+        if (vector < 1024 && channel < 128) {
             const int pixel = vector % 1024;
             is_plus = (x[((size_t)image * 128 + channel) * 1024 + pixel] > 0);
         }
         const unsigned word = __ballot_sync(0xffffffffu, is_plus);
-        if (threadIdx.x % 32 == 0)
+        if (threadIdx.x % 32 == 0 && vector < 1024)
             y[bnncc_planes128(image, 1024) * 4 + vector * 4 + i / 32 % 4] = word;
     }
 };
