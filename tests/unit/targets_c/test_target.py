@@ -11,23 +11,23 @@ from bnncc.ir.types import Elem
 from bnncc.ir.window import Window
 from bnncc.runtime.native import machine_named
 from bnncc.targets.c.forms import MACHINES, CForm, machine_of_macros
-from bnncc.targets.c.geometry import band_rows, panel_groups, taps_of
+from bnncc.targets.c.geometry import band_rows, paired_groups, panel_groups, taps_of
 from bnncc.targets.c.target import CTarget
 from bnncc.targets.c.text import function_names
 from tests.networks import square
 from tests.unit.targets_c.builder import Bits, program_of
 
 
-@pytest.mark.parametrize("outputs", range(1, 400))
-def test_panel_groups_cover_all_outputs_once(outputs):
-    panels = [
-        panel
-        for group in panel_groups(outputs)
-        for first in range(group.first, group.end, group.vectors)
-        for panel in range(first, first + group.vectors)
-    ]
+@pytest.mark.parametrize("groups_of", [panel_groups, paired_groups])
+@pytest.mark.parametrize("outputs", range(1, 400, 3))
+def test_panel_groups_cover_all_outputs_once(groups_of, outputs):
+    groups = groups_of(outputs)
+    firsts = [first for group in groups for first in range(group.first, group.end, group.vectors)]
+    vectors = [group.vectors for group in groups for _ in range(group.first_step, group.end_step)]
+    panels = [panel for first, n in zip(firsts, vectors, strict=True) for panel in range(first, first + n)]
     assert panels == list(range(-(-outputs // 16)))
-    assert all(1 <= group.vectors <= 4 for group in panel_groups(outputs))
+    assert all(1 <= group.vectors <= 4 for group in groups)
+    assert groups_of is panel_groups or all(first % 2 == 0 for first in firsts)
 
 
 @pytest.mark.parametrize("rows", range(1, 70))
