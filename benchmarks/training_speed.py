@@ -5,7 +5,8 @@ Three processes take turns, a few steps each, so that a busy machine slows all a
 ``plain``: float32, as it is usually written: ``nn.Linear`` and ``nn.Conv2d`` over ``torch.where`` signs,
     ``nn.BatchNorm``, ``torch.optim.Adam`` with its defaults, images converted as they come.
 ``tuned``: the same with what helps without leaving float32: channels last, fused Adam, memory kept by malloc.
-``bnncc``: the trainer, in the precision that it chooses by itself.
+``bnncc``: the trainer, in the precision that it chooses by itself; without augmentation, which the others
+    do not have either (``bnncc+augment`` has that of the example).
 
 Run it as ``python -m benchmarks.training_speed [--threads 1] [--blocks 7] [--only mnist_mlp]``; it needs the
 data sets. ``--profile`` prints instead where the time of a step of ``bnncc`` goes.
@@ -195,11 +196,12 @@ def plain_steps(case: Case, *, is_tuned: bool) -> Steps:
     return steps
 
 
-def bnncc_steps(case: Case, precision: str = "auto") -> Steps:
+def bnncc_steps(case: Case, precision: str = "auto", *, is_augmented: bool = False) -> Steps:
     """Return the trainer's own loop, with the recipe of the example."""
     keep_memory()
     model = read_model(case)
     spec = replace(model.recipe, batch=case.batch, validation=0, select=Selection.LAST)
+    spec = spec if is_augmented else replace(spec, augment=())
     team = Team(rank=0, size=1, device=torch.device("cpu"))
     beginning = Beginning(precision=Precision(precision))
     parts = make_parts(model.graph, spec, load_dataset(case.data), team, beginning)
@@ -234,6 +236,8 @@ def steps_of(side: str, case: Case) -> Steps:
             return plain_steps(case, is_tuned=False)
         case "tuned":
             return plain_steps(case, is_tuned=True)
+        case "bnncc+augment":
+            return bnncc_steps(case, is_augmented=True)
         case _:
             return bnncc_steps(case, side.partition(":")[2] or "auto")
 
@@ -311,7 +315,7 @@ def row(case: Case, sides: list[Side], images: int) -> str:
 
 
 def profile(case: Case) -> None:
-    steps = bnncc_steps(case)
+    steps = bnncc_steps(case, is_augmented=True)
     steps(2)
     with watch(activities=[ProfilerActivity.CPU]) as seen:
         steps(case.steps)
@@ -323,7 +327,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, default=7, help="turns of every side")
     parser.add_argument("--only", default="", help="cases whose title contains this")
-    parser.add_argument("--sides", default=",".join(SIDES), help="also bnncc:float32, bnncc:bfloat16")
+    parser.add_argument(
+        "--sides", default=",".join(SIDES), help="also bnncc+augment, bnncc:float32, bnncc:bfloat16"
+    )
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--case", type=int, default=0, help=argparse.SUPPRESS)

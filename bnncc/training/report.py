@@ -92,6 +92,7 @@ def read_run(folder: Path) -> Run:
         best = folder / "best.safetensors"
         weights = decode_weights(read_bytes(best, "weights file"), str(best))
         run = Run(config=config, history=history, weights=weights)
+        tuple(_recipe(run))  # a configuration of an earlier version fails here, not halfway down the page
         missing = [name for name in (layer["weight"] for layer in run.layers) if name not in weights]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"'{folder}' holds no run that can be reported: {error!r}.") from error

@@ -58,6 +58,7 @@ def test_from_nothing_to_verified(tmp_path):
     assert (tmp_path / "runs" / "first" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_binarize_a_float_classifier(tmp_path):
     printed = follow(TUTORIALS / "binarize-a-float-classifier.md", tmp_path)
     as_torch = found(r"float accuracy ([\d.]+)%", printed["python float_net.py"])

@@ -136,3 +136,13 @@ def test_the_command_writes_it_and_refuses_other_folders(run_folder, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
     with pytest.raises(DataError, match="no run that can be reported"):
         read_run(tmp_path)
+
+
+def test_a_run_of_an_earlier_version_is_refused(run_folder, tmp_path):
+    for name in ("config.json", "metrics.jsonl", "best.safetensors"):
+        (tmp_path / name).write_bytes((run_folder / name).read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["clauses"] = {}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="no run that can be reported"):
+        read_run(tmp_path)
