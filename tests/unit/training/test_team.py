@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from bnncc._resources import resource_dir
 from bnncc.diagnostics import DataError
 from bnncc.training.checkpoint import load_state, load_weights
 from bnncc.training.team import Team
@@ -104,3 +105,19 @@ def test_gathered_tensors_come_back_to_their_process():
         own = Team(rank=rank, size=12, device=device).own(shelf)
         assert list(own) == ["rng/cpu"]
         assert own["rng/cpu"].item() == value
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_command(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    source = resource_dir("examples") / "digits.bnn"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "bnncc", "train", str(source), "--data", "digits", "--epochs", "2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # One of them speaks, and one run is there.
+    assert done.stdout.count("test accuracy") == 1
+    assert done.stderr.count("epoch 2:") == 1
+    assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == ["digits-1"]
