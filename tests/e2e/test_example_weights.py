@@ -30,17 +30,25 @@ def test_weights_fit_their_network(file):
     assert file.stem in (file.parent / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("name", "errors"), [("mnist_mlp_small", 183), ("mnist_convnet", 72)], ids=str)
-def test_errors_of_the_compiled_network_are_those_of_the_card(name, errors):
+@pytest.mark.parametrize(
+    ("name", "data", "errors"),
+    [
+        ("mnist_mlp_small", "mnist", 130),
+        ("mnist_convnet", "mnist", 72),
+        ("cifar10_convnet_small", "cifar10", 2397),
+    ],
+    ids=str,
+)
+def test_errors_of_the_compiled_network_are_those_of_the_card(name, data, errors):
     if not os.environ.get("BNNCC_DATA"):
         pytest.skip("BNNCC_DATA names no folder of data sets")
     try:
-        test = load_dataset("mnist", download=False).test
+        test = load_dataset(data, download=False).test
     except DataError as error:
         pytest.skip(str(error))
     examples = resource_dir("examples")
     weights = examples / "weights" / f"{name}.safetensors"
     package = bnncc.compile(examples / f"{name}.bnn", weights, target=("c",))
     with Session(package, "c") as session:
-        scores = session(test.images.reshape(len(test), 1, 28, 28))
+        scores = session(test.images)
     assert int((scores.argmax(1) != test.labels).sum()) == errors
