@@ -69,6 +69,7 @@ def test_the_run_folder_holds_everything(folder: Path) -> None:
         "config.json",
         "curves.png",
         "last.safetensors",
+        "metrics.csv",
         "metrics.jsonl",
         "model.bnn",
         "state.json",
