@@ -9,13 +9,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import socket
 import struct
 import sys
+import threading
+import time
 from typing import Any, Final
 
 _HEADER: Final = struct.Struct("<II")
 _MAX_FINDINGS: Final = 16
+_WATCH_S: Final = 0.2
+"""How often a child looks whether its parent still lives."""
 
 
 class _Range(ctypes.Structure):
@@ -213,12 +218,16 @@ def serve(link: socket.socket) -> None:
         return
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        pr_set_pdeathsig, sigkill = 1, 9
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill)
+def _die_with_parent(parent: int) -> None:
+    # Not prctl(PR_SET_PDEATHSIG): that signal comes when the thread that started this process ends.
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
-    _die_with_parent()
+    _die_with_parent(int(sys.argv[2]))
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -38,7 +39,14 @@ class Child:
         with theirs:
             # Its own session: Ctrl-C reaches the parent only, which then ends the child.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(engine.__file__)), str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    str(Path(engine.__file__)),
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,3 +277,29 @@ def test_interrupting_ends_the_child(cache: BuildCache, tmp_path) -> None:
         assert parent.stdout.read() == "interrupted\n"
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_a_killed_parent_takes_the_child_along(cache: BuildCache, tmp_path) -> None:
+    (tmp_path / "k.ptx").write_text(TEXT)
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "k.ptx"), str(cache.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        time.sleep(0.3)
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}/stat").exists() and time.monotonic() < deadline:
+        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # ended; nobody has collected it
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_module_outlives_the_thread_that_started_it(cache: BuildCache) -> None:
+    module = emulator.load(TEXT, cache=cache)
+    first = threading.Thread(target=lambda: module.launch("exact", (1,), (32,), []))
+    first.start()
+    first.join()
+    time.sleep(0.5)
+    module.launch("exact", (1,), (32,), [])
+    module.close()
