@@ -8,8 +8,8 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -100,7 +100,7 @@ class FakeDriver:
         self.functions: dict[int, tuple[int, emulator.KernelSignature]] = {}
         self.variables: dict[int, dict[str, int]] = {}
         self.ptx_of: dict[str, bytes] = {}
-        self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fake-libcuda")
+        self._engine = Lock()
         # The C++ side keeps the pointers only.
         self._kept = _Callbacks(
             *(kind(self._counted(name, getattr(self, f"_{name}"))) for name, kind in _TYPES.items()),
@@ -294,11 +294,9 @@ class FakeDriver:
         return SUCCESS
 
     def _run(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Return what ``function`` of the emulator gives.
-
-        Linux ends its child processes with the thread that started them, so one thread that stays runs it.
-        """
-        return self._runner.submit(function, *arguments, **named).result()
+        """Return what ``function`` of the emulator gives; one runs at a time, whichever thread asks."""
+        with self._engine:
+            return function(*arguments, **named)
 
     def _write_variables(self, module: int) -> None:
         for name, address in self.variables[module].items():
