@@ -117,14 +117,15 @@ class CompileKeywords(TypedDict, total=False):
     """What `compile` takes besides the network and its weights.
 
     ``target`` is ``"cuda,c"`` or ``("cuda", "c")``; ``arch`` names GPU architectures (``"sm_80,sm_90a"``);
-    ``march`` the CPU of the C (``native``); ``tier`` how binary layers multiply on GPUs (``auto``, ``popc``,
-    ``bmma``); ``fuse`` what a launch is there (``auto``, ``layer``, ``persistent``); ``seed`` draws random
-    weights on purpose.
+    ``march`` the CPU of the C (``native``), ``cc`` its compiler; ``tier`` how binary layers multiply on GPUs
+    (``auto``, ``popc``, ``bmma``); ``fuse`` what a launch is there (``auto``, ``layer``, ``persistent``);
+    ``seed`` draws random weights on purpose.
     """
 
     target: str | tuple[str, ...]
     arch: str | tuple[str, ...] | None
     march: str
+    cc: str | None
     tier: str
     fuse: str
     seed: int | None
@@ -256,6 +257,7 @@ def compile(  # noqa: A001 - the API's verb; nobody imports it without the modul
         targets=_names(options.get("target", TARGETS)),
         archs=_names(options.get("arch") or ()) or None,
         march=options.get("march", "native"),
+        cc=options.get("cc"),
         tier=_word(Tier, "tier", options.get("tier", "auto")),
         fuse=_word(Fuse, "fuse", options.get("fuse", "auto")),
     )

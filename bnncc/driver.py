@@ -46,7 +46,8 @@ class CompileOptions:
         random_seed: draw random weights on purpose.
         targets: ``c``, ``cuda``; none makes a package of source, IR and weights.
         archs: GPU architectures to build for; None: the usual ones.
-        march: the CPU that the C is compiled for.
+        march: the CPU that the C is compiled for; several, comma-separated: it chooses when it runs.
+        cc: the C compiler to use, ``zig`` being the ``ziglang`` package's; None: look for one.
         tier: how binary layers multiply on GPUs.
         fuse: whether a launch on a GPU is a layer or the whole network.
     """
@@ -57,6 +58,7 @@ class CompileOptions:
     targets: tuple[str, ...] = TARGETS
     archs: tuple[str, ...] | None = None
     march: str = "native"
+    cc: str | None = None
     tier: Tier = Tier.AUTO
     fuse: Fuse = Fuse.AUTO
 
@@ -120,7 +122,7 @@ def _build_all(bound: NnGraph, options: CompileOptions, observe: Observe) -> tup
     for name in options.targets:
         match name:
             case "c":
-                prepared.append(prepare_c(lowered, options.march, observe))
+                prepared.append(prepare_c(lowered, options.march, observe, options.cc))
             case "cuda":
                 target = CudaTarget(tier=options.tier, fuse=options.fuse)
                 prepared.append(prepare_cuda(lowered, options.archs, target, observe))

@@ -36,7 +36,17 @@ Target: TypeAlias = Annotated[str, typer.Option(metavar="LIST", help="cuda, c.")
 Arch: TypeAlias = Annotated[
     str | None, typer.Option(metavar="LIST", help="sm_80,sm_90a: the GPUs to build for.")
 ]
-March: TypeAlias = Annotated[str, typer.Option(help="native, generic, x86-64-v3, ...: the CPU of the C.")]
+March: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="The CPU of the C: native, generic, x86-64-v3, ...; dispatch: it chooses when it runs.",
+    ),
+]
+CC: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--cc", metavar="COMMAND", help="The C compiler; zig: that of pip install ziglang."),
+]
 TierName: TypeAlias = Annotated[
     str, typer.Option("--tier", metavar="TIER", help="auto, popc, bmma, wgmma, wgmma-registers.")
 ]
@@ -78,6 +88,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
     target: Target = "cuda,c",
     arch: Arch = None,
     march: March = "native",
+    cc: CC = None,
     tier: TierName = "auto",
     fuse: FuseName = "auto",
     emit_to: EmitTo = None,
@@ -104,6 +115,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
         targets=parse_list(target, TARGETS, "--target"),
         archs=None if arch is None else parse_list(arch, (), "--arch"),
         march=march,
+        cc=cc,
         tier=_tier(tier),
         fuse=_fuse(fuse),
     )

@@ -92,7 +92,7 @@ def _lowered(package: Package, view: View, target: str) -> str:
     from bnncc.ir.text import print_graph
     from bnncc.passes.pipeline import lower_network
     from bnncc.runtime.contents import graph_of
-    from bnncc.targets.c.forms import MACHINES
+    from bnncc.targets.c.forms import MACHINES, machines_called
     from bnncc.targets.c.target import CTarget
     from bnncc.targets.cuda.target import CudaTarget
     from bnncc.targets.lowering import lower_for
@@ -103,7 +103,8 @@ def _lowered(package: Package, view: View, target: str) -> str:
     else:
         info = package.manifest.target("c")
         march = "generic" if info is None else info.options.get("march", "generic")
-        lowered = lower_for(graph, CTarget.for_machine(MACHINES.get(march, MACHINES["generic"])))
+        machine = (machines_called(march) or (MACHINES["generic"],))[0]
+        lowered = lower_for(graph, CTarget.for_machine(machine))
     return print_graph(lowered.bit) if view is View.BIT else print_graph(lowered.program.graph)
 
 

@@ -11,7 +11,6 @@ from typing import assert_never
 
 from bnncc.codegen.package import Package
 from bnncc.diagnostics import DataError, PlatformError
-from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.reference import evaluate_nn
 from bnncc.passes.pipeline import lower_network
@@ -20,7 +19,7 @@ from bnncc.runtime.cuda import CudaExecutable, CudaSession, list_devices
 from bnncc.runtime.executable import Array, Executable
 from bnncc.runtime.native import NATIVE, NativeExecutable, machine_named
 from bnncc.targets.c.artifact import CArtifact
-from bnncc.targets.c.forms import MACHINES
+from bnncc.targets.c.forms import machines_called
 from bnncc.targets.cuda.artifact import CudaArtifact
 from bnncc.targets.cuda.fuse import Fuse
 from bnncc.targets.cuda.select import Tier
@@ -137,15 +136,15 @@ def _open_c(package: Package, graph: NnGraph, *, trust: bool, threads: int | Non
         compiler = find_c_compiler()
     except PlatformError:
         return _open_library_inside(package, graph, trust=trust, threads=threads)
-    artifact, program = emit_c(lowered, machine_named(NATIVE, compiler))
-    return NativeExecutable.load(artifact, program.blob(), compiler=compiler, threads=threads)
+    artifact, blob = emit_c(lowered, (machine_named(NATIVE, compiler),))
+    return NativeExecutable.load(artifact, blob, compiler=compiler, threads=threads)
 
 
 def _open_library_inside(package: Package, graph: NnGraph, *, trust: bool, threads: int | None) -> Executable:
     """Return the library of the package: it is code of whoever made the package."""
     info = package.manifest.target("c")
-    march = "" if info is None else info.options.get("march", "")
-    if march not in MACHINES or library_entry(MACHINES[march]) not in package.entries:
+    machines = machines_called("" if info is None else info.options.get("march", ""))
+    if not machines or library_entry(machines) not in package.entries:
         raise PlatformError(
             "there is no C compiler here, and the package holds no library for this machine "
             "(bnncc doctor says how to get a compiler)"
@@ -155,18 +154,16 @@ def _open_library_inside(package: Package, graph: NnGraph, *, trust: bool, threa
             "there is no C compiler here to build the network again. The library inside the package is code "
             "of whoever made it; to run it nevertheless, say --trust (trust=True in Python)"
         )
-    artifact, program = emit_c(lower_network(graph), MACHINES[march])
-    return _load_library(artifact, program, package.entry(library_entry(MACHINES[march])), threads)
+    artifact, blob = emit_c(lower_network(graph), machines)
+    return _load_library(artifact, blob, package.entry(library_entry(machines)), threads)
 
 
-def _load_library(
-    artifact: CArtifact, program: KernelProgram, content: bytes, threads: int | None
-) -> Executable:
+def _load_library(artifact: CArtifact, blob: bytes, content: bytes, threads: int | None) -> Executable:
     with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
         path = Path(folder) / "model.so"
         path.write_bytes(content)
         # A loaded library stays mapped when its file is gone.
-        return NativeExecutable.load(artifact, program.blob(), library=path, threads=threads)
+        return NativeExecutable.load(artifact, blob, library=path, threads=threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from bnncc.ir.bit import BitGraph
 from bnncc.ir.graph import const_refs
 from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.text import print_graph
-from bnncc.runtime.native import NATIVE, build_library, machine_named
+from bnncc.runtime.native import NATIVE, build_library, machines_named
 from bnncc.targets.c.artifact import CArtifact
-from bnncc.targets.c.forms import MACHINES, CMachine
+from bnncc.targets.c.dispatch import Part, emit_dispatch
+from bnncc.targets.c.forms import MACHINES, CMachine, joined_names
 from bnncc.targets.c.target import CTarget
 from bnncc.targets.cuda.artifact import CudaArtifact, Launch, PersistentLaunch
 from bnncc.targets.cuda.device import DEVICES
@@ -28,6 +29,7 @@ from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.cuda_compiler import CudaCompiler, DeviceImage, ImageKind, compile_cuda, known_arch
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 from bnncc.toolchain.gate import BlockShape, kernel_occupancy
+from bnncc.toolchain.host_compiler import HostCompiler, find_c_compiler
 
 DEFAULT_ARCHS: Final = ("sm_80", "sm_90a")
 """Their PTX runs on every GPU from Ampere on; name ``sm_75`` for Turing."""
@@ -50,11 +52,25 @@ class Built:
     report: tuple[Mapping[str, Any], ...]
 
 
-def emit_c(graph: BitGraph, machine: CMachine, observe: Observe = ignore) -> tuple[CArtifact, KernelProgram]:
-    """Return the C of a lowered network for ``machine``, and the program it was made of."""
-    target = CTarget.for_machine(machine)
-    lowered = lower_for(graph, target, observe)
-    return target.emit(lowered.program), lowered.program
+def emit_c(graph: BitGraph, machines: tuple[CMachine, ...]) -> tuple[CArtifact, bytes]:
+    """Return the C of a lowered network for ``machines``, and its weights."""
+    return _emitted(_lowered(graph, machines, ignore), machines)
+
+
+def _lowered(graph: BitGraph, machines: tuple[CMachine, ...], observe: Observe) -> tuple[Lowered, ...]:
+    """Return the programs of a network for each machine; the first one's passes are observed."""
+    return tuple(
+        lower_for(graph, CTarget.for_machine(machine), observe if index == 0 else ignore)
+        for index, machine in enumerate(machines)
+    )
+
+
+def _emitted(lowered: tuple[Lowered, ...], machines: tuple[CMachine, ...]) -> tuple[CArtifact, bytes]:
+    programs = tuple(item.program for item in lowered)
+    if len(machines) == 1:
+        return CTarget.for_machine(machines[0]).emit(programs[0]), programs[0].blob()
+    parts = zip(machines, programs, strict=True)
+    return emit_dispatch(tuple(Part(machine=machine, program=program) for machine, program in parts))
 
 
 def emit_cuda(
@@ -71,7 +87,8 @@ class CBuild:
 
     lowered: Lowered
     artifact: CArtifact
-    machine: CMachine
+    machines: tuple[CMachine, ...]
+    compiler: HostCompiler | None
     missing: tuple[str, ...]
 
     def build(self) -> Built:
@@ -80,14 +97,18 @@ class CBuild:
         binaries: dict[str, bytes] = {}
         missing = list(self.missing)
         try:
-            binaries[library_entry(self.machine)] = build_library(self.artifact).read_bytes()
+            library = build_library(self.artifact, self.compiler)
+            binaries[library_entry(self.machines)] = library.read_bytes()
         except PlatformError as error:
             missing.append(f"no library, only its source: {error}")
         program = self.lowered.program
         return Built(
             info=TargetInfo(
                 name="c",
-                options={"march": self.machine.name, "form": self.machine.form.value},
+                options={
+                    "march": joined_names(self.machines),
+                    "form": ",".join(form.value for form in self.artifact.forms),
+                },
                 sources=tuple(sources),
                 binaries=tuple(binaries),
                 missing=tuple(missing),
@@ -152,23 +173,26 @@ class CudaBuild:
         )
 
 
-def prepare_c(graph: BitGraph, march: str, observe: Observe = ignore) -> CBuild:
-    """Return a lowered network as C for the machine called ``march``.
+def prepare_c(graph: BitGraph, march: str, observe: Observe = ignore, cc: str | None = None) -> CBuild:
+    """Return a lowered network as C for the machines called ``march``, to be compiled with ``cc``.
 
     Raises:
-        PlatformError: there is no machine of that name.
+        PlatformError: there is no machine of that name, or no compiler ``cc``.
     """
     missing: tuple[str, ...] = ()
+    compiler = None if cc is None else find_c_compiler(command=cc)
     try:
-        machine = machine_named(march)
+        machines = machines_named(march, compiler)
     except PlatformError as error:
         if march != NATIVE:
             raise
         missing = (f"the C is for any machine, since this one cannot be asked: {error}",)
-        machine = MACHINES["generic"]
-    target = CTarget.for_machine(machine)
-    lowered = lower_for(graph, target, observe)
-    return CBuild(lowered=lowered, artifact=target.emit(lowered.program), machine=machine, missing=missing)
+        machines = (MACHINES["generic"],)
+    lowered = _lowered(graph, machines, observe)
+    artifact, _ = _emitted(lowered, machines)
+    return CBuild(
+        lowered=lowered[0], artifact=artifact, machines=machines, compiler=compiler, missing=missing
+    )
 
 
 def prepare_cuda(
@@ -197,10 +221,12 @@ def cuda_options(target: CudaTarget) -> dict[str, str]:
     return {"tier": target.tier.value, "fuse": target.fuse.value}
 
 
-def library_entry(machine: CMachine) -> str:
-    """Return the entry of the library for ``machine`` on this operating system."""
-    architecture = machine.form.architecture or platform.machine().lower()
-    return f"bin/{platform.system().lower()}-{architecture}-{machine.name}.so"
+def library_entry(machines: tuple[CMachine, ...]) -> str:
+    """Return the entry of the library for ``machines`` on this operating system."""
+    named = (machine.form.architecture for machine in machines)
+    architecture = next((name for name in named if name is not None), platform.machine().lower())
+    name = "+".join(machine.name for machine in machines)
+    return f"bin/{platform.system().lower()}-{architecture}-{name}.so"
 
 
 def _device_images(

@@ -19,16 +19,27 @@ from bnncc.diagnostics import DataError, InternalError, PlatformError
 from bnncc.runtime.executable import NUMPY_DTYPES, Array
 from bnncc.runtime.threads import Team, parts_of, thread_count
 from bnncc.targets.c.artifact import ABI_VERSION, ALIGN_BYTES, CArtifact, CPort
-from bnncc.targets.c.forms import MACHINES, CForm, CMachine, machine_of_macros, macro_names
+from bnncc.targets.c.forms import (
+    DISPATCH,
+    MACHINES,
+    CForm,
+    CMachine,
+    joined_names,
+    machine_of_macros,
+    machines_called,
+    macro_names,
+)
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.host_compiler import HostCompiler, HostCompilerError, find_c_compiler, run_compiler
 
 NATIVE: Final = "native"
+ANY_FORM: Final = "dispatch"
 _FLAGS: Final = ("-std=c11", "-O2", "-pthread", "-Wall", "-Wextra", "-Werror")
 _ERRORS: Final = {
     1: "a pointer is NULL",
     2: "weights or workspace are not aligned",
     3: "this processor lacks instructions that the code was compiled for",
+    4: "it has no kernels of that form",
 }
 
 Bytes = npt.NDArray[np.uint8]
@@ -43,10 +54,29 @@ def machine_named(name: str, compiler: HostCompiler | None = None) -> CMachine:
     if name == NATIVE:
         return host_machine(compiler or find_c_compiler())
     if name not in MACHINES:
+        choices = ", ".join((NATIVE, ANY_FORM, *MACHINES))
         raise PlatformError(
-            f"the C target knows no machine '{name}'; choose {', '.join((NATIVE, *MACHINES))}"
+            f"the C target knows no machine '{name}'; choose {choices}, or several of the last ones"
         )
     return MACHINES[name]
+
+
+def machines_named(march: str, compiler: HostCompiler | None = None) -> tuple[CMachine, ...]:
+    """Return the machines that ``--march`` names: several make one library that chooses when it runs.
+
+    Raises:
+        PlatformError: there is no machine of that name, or they do not go together, or no compiler to ask.
+    """
+    if march == ANY_FORM:
+        macros = macro_names(_macros(compiler or find_c_compiler()))
+        lists = [names for architecture, names in DISPATCH.items() if f"__{architecture}__" in macros]
+        march = lists[0] if lists else "generic"
+    machines = tuple(machine_named(name.strip(), compiler) for name in march.split(","))
+    if machines_called(joined_names(machines)) != machines:
+        raise PlatformError(f"'--march {march}' names a form of the kernels twice")
+    if len({machine.form.architecture for machine in machines} - {None}) > 1:
+        raise PlatformError(f"'--march {march}' names machines of different architectures")
+    return machines
 
 
 @memoized
@@ -63,20 +93,28 @@ def _macros(compiler: HostCompiler, flags: tuple[str, ...] = ()) -> str:
     """Return the macros that the compiler defines, as text."""
     with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
         (Path(folder) / "empty.c").write_text("", encoding="utf-8")
-        run_compiler(compiler, (*flags, "-dM", "-E", "empty.c", "-o", "macros.txt"), cwd=Path(folder))
+        run_compiler(
+            compiler, (*compiler.spelled(flags), "-dM", "-E", "empty.c", "-o", "macros.txt"), cwd=Path(folder)
+        )
         return (Path(folder) / "macros.txt").read_text(encoding="utf-8")
 
 
-def _check_architecture(form: CForm, compiler: HostCompiler) -> None:
-    """Refuse a form of the kernels for which the compiler makes no code."""
-    wanted = form.architecture
+def _for_forms(forms: tuple[CForm, ...], compiler: HostCompiler) -> HostCompiler:
+    """Return the compiler making code for ``forms``.
+
+    Raises:
+        PlatformError: it makes none.
+    """
+    wanted = next((form.architecture for form in forms if form.architecture is not None), None)
     if wanted is None or wanted == platform.machine():
-        return
-    if f"__{wanted}__" not in macro_names(_macros(compiler)):
+        return compiler
+    chosen = compiler.for_architecture(wanted)
+    if f"__{wanted}__" not in macro_names(_macros(chosen)):
         raise PlatformError(
-            f"the compiler '{compiler.command[0]}' makes no code for {wanted}: "
-            f"set CC to one that does (Debian: apt install gcc-{wanted.replace('_', '-')}-linux-gnu)"
+            f"the compiler '{compiler.command[0]}' makes no code for {wanted}: set CC to one that does "
+            f"(Debian: apt install gcc-{wanted.replace('_', '-')}-linux-gnu), or use --cc zig"
         )
+    return chosen
 
 
 def build_library(
@@ -93,9 +131,10 @@ def build_library(
     """
     sources = tuple((item.name, item.text) for item in artifact.files)
     flags = (*_FLAGS, *artifact.flags, *extra_flags)
-    found = compiler or find_c_compiler()
-    _check_architecture(artifact.form, found)
-    return (cache or BuildCache.default()).shared_library(found, sources, flags, name="model.so")
+    found = _for_forms(artifact.forms, compiler or find_c_compiler())
+    return (cache or BuildCache.default()).shared_library(
+        found, sources, flags, name="model.so", own_flags=dict(artifact.own_flags)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +156,7 @@ class NativeExecutable:
         cache: BuildCache | None = None,
         library: Path | None = None,
         threads: int | None = None,
+        form: CForm | None = None,
     ) -> NativeExecutable:
         """Return ``artifact`` compiled and loaded.
 
@@ -127,9 +167,11 @@ class NativeExecutable:
             cache: of built libraries; None for the user's.
             library: built before from this artifact: no compiler is needed then.
             threads: that share the work, at most; None for ``BNNCC_NUM_THREADS``, else one a physical core.
+            form: of the kernels, for a library with several; None for the best that this processor runs.
 
         Raises:
-            PlatformError: there is no compiler, the library does not load here, or ``threads`` is below 1.
+            PlatformError: there is no compiler, the library does not load here, ``threads`` is below 1,
+                or this processor cannot run ``form``.
             DataError: the blob or the library is not that of the artifact.
         """
         path = library or build_library(artifact, compiler, cache)
@@ -138,6 +180,11 @@ class NativeExecutable:
         except OSError as error:
             raise PlatformError(f"cannot load the compiled network '{path}': {error}") from error
         _declare(loaded, artifact, path)
+        status = getattr(loaded, f"{artifact.prefix}_init")(None if form is None else form.value.encode())
+        if status != 0:
+            raise PlatformError(
+                f"the compiled network '{artifact.network}' cannot run here: {_ERRORS[status]}"
+            )
         if len(blob) != artifact.weights_bytes:
             raise DataError(f"the weights have {len(blob)} bytes, the network needs {artifact.weights_bytes}")
         weights = _aligned(len(blob))
@@ -164,6 +211,12 @@ class NativeExecutable:
         with self._team.borrowed(parts_of(images, self.artifact.work_per_image, self._team.threads)) as pool:
             self._call(arrays, images, pool)
         return outputs
+
+    @property
+    def form(self) -> CForm:
+        """Return the form of the kernels that runs use."""
+        name: bytes = self._symbol("form")()
+        return CForm(name.decode())
 
     def close(self) -> None:
         """End the threads and free the workspaces; the library stays loaded, as ctypes cannot unload it."""
@@ -233,20 +286,25 @@ def _checked(array: Array, port: CPort) -> int:
 
 def _declare(library: ctypes.CDLL, artifact: CArtifact, path: Path) -> None:
     """Set the types of the functions, and check that the library is the artifact's."""
-    try:
-        run = getattr(library, f"{artifact.prefix}_run_parallel")
-        version = getattr(library, f"{artifact.prefix}_abi_version")()
-        sizes = [getattr(library, f"{artifact.prefix}_{name}_size") for name in ("weights", "workspace")]
-    except AttributeError as error:
-        raise DataError(f"'{path}' is not a compiled form of network '{artifact.network}'") from error
+
+    def function(name: str) -> Any:  # noqa: ANN401 - ctypes functions have no useful type
+        try:
+            return getattr(library, f"{artifact.prefix}_{name}")
+        except AttributeError as error:
+            raise DataError(f"'{path}' is not a compiled form of network '{artifact.network}'") from error
+
+    # First, as a library of another version may lack the other functions.
+    version = function("abi_version")()
     if version != ABI_VERSION:
         raise DataError(f"'{path}' has ABI version {version}; this bnncc calls version {ABI_VERSION}")
+    run, sizes = function("run_parallel"), [function(f"{name}_size") for name in ("weights", "workspace")]
+    function("init").argtypes, function("form").restype = [ctypes.c_char_p], ctypes.c_char_p
     pointers = [ctypes.c_void_p] * (len(artifact.inputs) + len(artifact.outputs))
     shared = [ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
     run.argtypes = [ctypes.c_void_p, *pointers, ctypes.c_size_t, ctypes.c_void_p, *shared]
     run.restype = ctypes.c_int
-    for function, arguments in zip(sizes, ([], [ctypes.c_size_t]), strict=True):
-        function.argtypes, function.restype = arguments, ctypes.c_size_t
+    for size, arguments in zip(sizes, ([], [ctypes.c_size_t]), strict=True):
+        size.argtypes, size.restype = arguments, ctypes.c_size_t
     if sizes[0]() != artifact.weights_bytes or sizes[1](1) != artifact.workspace_bytes(1):
         raise InternalError(f"'{path}' and its description differ in the size of weights or workspace")
 

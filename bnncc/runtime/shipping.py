@@ -9,7 +9,7 @@ from bnncc.codegen.package import Package
 from bnncc.passes.pipeline import lower_network
 from bnncc.runtime.builds import emit_c
 from bnncc.runtime.contents import graph_of
-from bnncc.targets.c.forms import MACHINES
+from bnncc.targets.c.forms import MACHINES, machines_called
 from bnncc.targets.c.weights import weights_header
 
 WEIGHTS_FILE: Final = "model.weights"
@@ -24,8 +24,7 @@ def weight_files(package: Package) -> Mapping[str, bytes]:
     info = package.manifest.target("c")
     if info is None:
         return {}
-    machine = MACHINES.get(info.options.get("march", ""), MACHINES["generic"])
-    artifact, program = emit_c(lower_network(graph_of(package)), machine)
-    blob = program.blob()
+    machines = machines_called(info.options.get("march", "")) or (MACHINES["generic"],)
+    artifact, blob = emit_c(lower_network(graph_of(package)), machines)
     header = weights_header(artifact, blob)
     return {WEIGHTS_FILE: blob, header.name: header.text.encode()}

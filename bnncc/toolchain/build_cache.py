@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from bnncc.diagnostics import InternalError, PlatformError
@@ -92,6 +93,7 @@ class BuildCache:
         flags: Sequence[str],
         *,
         name: str,
+        own_flags: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> Path:
         """Return the shared library ``name`` compiled from ``sources``, from the cache where it can be.
 
@@ -100,8 +102,9 @@ class BuildCache:
             sources: file name and text; headers (``.h``) are written beside the others, for ``#include``.
             flags: compiler flags; what ``-march=native`` means here is not part of the key, so spell it out.
             name: file name of the library.
+            own_flags: additional flags of single files, by name.
         """
-        parts = [part for source in sources for part in source]
+        parts = [part for source in sources for part in (*source, *own_flags.get(source[0], ()), ";")]
         key = cache_key("shared-library", name, compiler.identity, *flags, "--", *parts)
 
         def build(folder: Path) -> None:
@@ -109,7 +112,9 @@ class BuildCache:
                 (folder / file_name).write_text(text, encoding="utf-8")
             # Relative names keep the temporary folder out of the library's debug information.
             units = [Path(file_name) for file_name, _ in sources if not file_name.endswith((".h", ".inc"))]
-            compile_shared(compiler, units, flags, output=folder / name)
+            compile_shared(compiler, units, flags, output=folder / name, own_flags=own_flags)
+            for unit in own_flags:
+                (folder / unit).with_suffix(".o").unlink()
 
         return self.get_or_build(key, build) / name
 

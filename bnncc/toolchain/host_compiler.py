@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
 from bnncc.diagnostics import InternalError, PlatformError
 
 CompilerKind = Literal["gcc", "clang", "zig"]
 
+ZIG: Final = "zig"
+_ZIG_FLAGS: Final = MappingProxyType(
+    {
+        "-march=x86-64-v2": "-mcpu=x86_64_v2",
+        "-march=x86-64-v3": "-mcpu=x86_64_v3",
+        "-march=x86-64-v4": "-mcpu=x86_64_v4",
+        "-march=armv8-a+sve": "-mcpu=generic+sve",
+    }
+)
 _PROBE_TIMEOUT_S: Final = 60.0
 _COMPILE_TIMEOUT_S: Final = 600.0
 
@@ -43,6 +54,16 @@ class HostCompiler:
         """Return the program that is started."""
         return Path(self.command[0])
 
+    def spelled(self, flags: Sequence[str]) -> tuple[str, ...]:
+        """Return ``flags`` as this compiler calls them: zig has other names of processors."""
+        return tuple(_ZIG_FLAGS.get(flag, flag) for flag in flags) if self.kind == "zig" else tuple(flags)
+
+    def for_architecture(self, architecture: str) -> HostCompiler:
+        """Return it making code for Linux on ``architecture`` (of ``uname -m``); only zig can choose."""
+        if self.kind != "zig" or architecture == platform.machine() or "-target" in self.command:
+            return self
+        return replace(self, command=(*self.command, "-target", f"{architecture}-linux-gnu"))
+
     @cached_property
     def identity(self) -> str:
         """Return a text that changes when the compiler does; part of every cache key."""
@@ -62,12 +83,20 @@ class HostCompilerError(InternalError):
         self.stderr = stderr
 
 
-def find_c_compiler(environment: Mapping[str, str] | None = None) -> HostCompiler:
+def find_c_compiler(
+    environment: Mapping[str, str] | None = None, *, command: str | None = None
+) -> HostCompiler:
     """Return the C compiler to use: ``$CC``, cc, gcc, clang, else the ``ziglang`` package's.
 
+    Args:
+        environment: with ``CC`` and ``PATH``; None for that of this process.
+        command: of one compiler, instead of looking for any; ``zig`` is the ``ziglang`` package's.
+
     Raises:
-        PlatformError: none of them answers; a ``$CC`` that does not work is never passed over.
+        PlatformError: none of them answers; a ``$CC`` or ``command`` that does not work is never passed over.
     """
+    if command is not None:
+        return _named(command)
     return _find("CC", ("cc", "gcc", "clang"), "cc", os.environ if environment is None else environment)
 
 
@@ -106,18 +135,51 @@ def run_compiler(
 
 
 def compile_shared(
-    compiler: HostCompiler, sources: Sequence[Path], flags: Sequence[str], *, output: Path
+    compiler: HostCompiler,
+    sources: Sequence[Path],
+    flags: Sequence[str],
+    *,
+    output: Path,
+    own_flags: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
     """Write the shared library ``output`` from ``sources``; ``flags`` come before them, ``-l`` after.
+
+    ``own_flags`` are additional ones of single files, by name: such files are compiled one by one.
 
     Raises:
         HostCompilerError: the sources do not compile.
     """
-    before = [flag for flag in flags if not flag.startswith("-l")]
+    before = [*compiler.spelled([flag for flag in flags if not flag.startswith("-l")])]
     after = [flag for flag in flags if flag.startswith("-l")]
-    names = [str(source) for source in sources]
+    names = [
+        str(_compiled(compiler, source, [*before, *compiler.spelled(own_flags[source.name])], output.parent))
+        if source.name in own_flags
+        else str(source)
+        for source in sources
+    ]
     arguments = [*before, "-fPIC", "-shared", "-o", str(output), *names, *after]
     run_compiler(compiler, arguments, cwd=output.parent)
+
+
+def _compiled(compiler: HostCompiler, source: Path, flags: Sequence[str], folder: Path) -> Path:
+    """Return the object file of ``source``, in ``folder``."""
+    made = source.with_suffix(".o")
+    run_compiler(compiler, [*flags, "-fPIC", "-c", str(source), "-o", str(made)], cwd=folder)
+    return made
+
+
+def _named(command: str) -> HostCompiler:
+    words = tuple(shlex.split(command))
+    if words == (ZIG,) and shutil.which(ZIG) is None:
+        if find_spec("ziglang") is None:
+            raise PlatformError("there is no zig here: pip install 'bnncc[zig]'")
+        words = (sys.executable, "-m", "ziglang", "cc")
+    elif words[:1] == (ZIG,):
+        words = (ZIG, "cc", *words[1:]) if words[1:2] != ("cc",) else words
+    found = _probe(words, is_cxx=False) if words else None
+    if found is None:
+        raise PlatformError(f"'{command}' does not answer --version as a C compiler")
+    return found
 
 
 def _find(variable: str, names: tuple[str, ...], zig: str, environment: Mapping[str, str]) -> HostCompiler:

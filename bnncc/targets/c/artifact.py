@@ -10,7 +10,8 @@ from bnncc.ir.types import Elem
 from bnncc.targets.c.forms import CForm
 from bnncc.targets.target import SourceFile
 
-ABI_VERSION: Final = 2
+ABI_VERSION: Final = 3
+MAX_PARTS: Final = 1024
 ALIGN_BYTES: Final = 64
 """Alignment of weights and workspace that the generated ``run`` demands."""
 
@@ -40,7 +41,9 @@ class CArtifact:
     Args:
         files: ``model.c`` and ``model.h``, and ``bnncc_threads.c`` and ``.h`` for those who want them.
         prefix: of the public symbols: ``<prefix>_run`` and so on.
-        flags: for the compiler, without warnings and output options.
+        forms: of the kernels, the one preferred first.
+        flags: for the compiler and every file, without warnings and output options.
+        own_flags: of single files, in addition.
         inputs, outputs: what ``run`` takes after ``weights``, in this order.
         weights_bytes: length of the weights blob.
         chunk_images: how many images go through the network together.
@@ -53,7 +56,7 @@ class CArtifact:
     files: tuple[SourceFile, ...]
     network: str
     prefix: str
-    form: CForm
+    forms: tuple[CForm, ...]
     flags: tuple[str, ...]
     inputs: tuple[CPort, ...]
     outputs: tuple[CPort, ...]
@@ -63,6 +66,7 @@ class CArtifact:
     scratch_bytes: int
     work_per_image: int
     kernels: tuple[CKernel, ...]
+    own_flags: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def workspace_bytes(self, images: int) -> int:
         """Return the workspace that ``run`` needs for ``images``."""
@@ -70,7 +74,7 @@ class CArtifact:
 
     def parallel_workspace_bytes(self, images: int, parts: int) -> int:
         """Return the workspace that ``run_parallel`` needs for ``images`` and ``parts``."""
-        return max(0, parts - 1) * self.scratch_bytes + self.workspace_bytes(images)
+        return max(0, min(parts, MAX_PARTS) - 1) * self.scratch_bytes + self.workspace_bytes(images)
 
     def file(self, name: str) -> SourceFile:
         """Return the file of that name."""

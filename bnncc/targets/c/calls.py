@@ -23,10 +23,13 @@ class Unit:
     """What both files are made from.
 
     ``work`` is that of each function for one image: binary multiply-adds, other work as the time it takes.
+    ``source`` and ``header`` are their names.
     """
 
     program: KernelProgram
     prefix: str
+    source: str
+    header: str
     form: CForm
     flags: tuple[str, ...]
     functions: tuple[Function, ...]

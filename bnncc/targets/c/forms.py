@@ -19,13 +19,14 @@ class CForm(Enum):
     """The instructions that the kernels are written for.
 
     ``PORTABLE``: 64-bit words and the compiler's popcount. ``AVX2``: look-ups by byte shuffles.
-    ``AVX512``: VPOPCNTDQ and VNNI. ``NEON``: of AArch64.
+    ``AVX512``: VPOPCNTDQ and VNNI. ``NEON``: of AArch64. ``SVE``: of AArch64, vectors of any length.
     """
 
     PORTABLE = "portable"
     AVX2 = "avx2"
     AVX512 = "avx512"
     NEON = "neon"
+    SVE = "sve"
 
     @property
     def word_bytes(self) -> int:
@@ -40,6 +41,7 @@ class CForm(Enum):
             CForm.AVX2: "x86-64-v3",
             CForm.AVX512: "x86-64-v4",
             CForm.NEON: "aarch64",
+            CForm.SVE: "aarch64-sve",
         }[self]
 
     @property
@@ -50,17 +52,26 @@ class CForm(Enum):
             CForm.AVX2: "x86_64",
             CForm.AVX512: "x86_64",
             CForm.NEON: "aarch64",
+            CForm.SVE: "aarch64",
         }[self]
 
     @property
-    def cpu_features(self) -> tuple[str, ...]:
-        """Return what the generated code asks the processor for, as compilers call it."""
+    def cpu_flag(self) -> str:
+        """Return the bit of ``bnncc_cpu()`` that a processor for the kernels has; empty where all have it."""
         return {
-            CForm.PORTABLE: (),
-            CForm.AVX2: ("avx2", "bmi2", "fma"),
-            CForm.AVX512: ("avx512vpopcntdq", "avx512vnni"),
-            CForm.NEON: (),
+            CForm.PORTABLE: "",
+            CForm.AVX2: "BNNCC_CPU_AVX2",
+            CForm.AVX512: "BNNCC_CPU_AVX512",
+            CForm.NEON: "",
+            CForm.SVE: "BNNCC_CPU_SVE",
         }[self]
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """Return the files of ``templates/include/c`` with the instructions, in order."""
+        cpu = ("cpu.h",) if self.cpu_flag else ()
+        neon = ("neon.h",) if self.architecture == "aarch64" else ()
+        return (*cpu, "taps.h", *neon, f"lanes_{self.value}.h")
 
     @property
     def storage(self) -> StorageForm:
@@ -100,6 +111,7 @@ MACHINES: Final[Mapping[str, CMachine]] = MappingProxyType(
             CMachine(name="x86-64-v3", form=CForm.AVX2, flags=("-march=x86-64-v3",)),
             CMachine(name="x86-64-v4", form=CForm.AVX512, flags=_AVX512_FLAGS),
             CMachine(name="aarch64", form=CForm.NEON),
+            CMachine(name="aarch64-sve", form=CForm.SVE, flags=("-march=armv8-a+sve",)),
         )
     }
 )
@@ -107,6 +119,28 @@ MACHINES: Final[Mapping[str, CMachine]] = MappingProxyType(
 
 ``x86-64-v4`` here includes VPOPCNTDQ and VNNI: Intel from Ice Lake, AMD from Zen 4 on.
 """
+
+
+DISPATCH: Final[Mapping[str, str]] = MappingProxyType(
+    {"x86_64": "x86-64-v4,x86-64-v3,generic", "aarch64": "aarch64,aarch64-sve"}
+)
+"""What ``--march dispatch`` is on an architecture, the form preferred first.
+
+SVE comes after NEON: which is faster depends on the length of vectors, and has not been measured.
+"""
+
+
+def machines_called(names: str) -> tuple[CMachine, ...]:
+    """Return the machines of a comma-separated list; empty where a name is unknown or a form comes twice."""
+    found = [MACHINES.get(name.strip()) for name in names.split(",")]
+    known = tuple(machine for machine in found if machine is not None)
+    is_sound = len(known) == len(found) == len({machine.form for machine in known})
+    return known if is_sound else ()
+
+
+def joined_names(machines: tuple[CMachine, ...]) -> str:
+    """Return what `machines_called` takes."""
+    return ",".join(machine.name for machine in machines)
 
 
 def macro_names(macros: str) -> set[str]:

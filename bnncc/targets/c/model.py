@@ -29,6 +29,12 @@ _KINDS: Final = {
 }
 
 
+ABOUT_HEADER: Final = (
+    "No function allocates memory, and results depend on arguments only: all may be called from many threads",
+    "at once and from within a callback of another run, each run with its own workspace.",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceArgs:
     """One layer function: for a kind of product, a kind of store, and a number of vectors of outputs."""
@@ -53,7 +59,9 @@ class ModelArgs:
     prefix: str
     arguments: tuple[str, ...]
     pointers: tuple[str, ...]
-    cpu_features: tuple[str, ...]
+    header: str
+    form: str
+    cpu_flag: str
     setup: tuple[str, ...]
     values: tuple[str, ...]
     unused: tuple[str, ...]
@@ -78,6 +86,7 @@ class HeaderArgs:
     abi_version: int
     prefix: str
     macro_prefix: str
+    forms: tuple[str, ...]
     weights_bytes: int
     scratch_bytes: int
     chunk_images: int
@@ -94,14 +103,16 @@ def model_args(unit: Unit) -> ModelArgs:
     steps = run.steps()
     return ModelArgs(
         title=unit.title,
-        about=_about(unit, "model.c"),
+        about=_about_source(unit),
         runtime=_runtime(unit),
         instances=_instances(unit.functions),
         functions=tuple(function.text for function in unit.functions),
         prefix=unit.prefix,
         arguments=run.arguments,
         pointers=tuple(name for name, _ in (*run.inputs, *run.outputs)),
-        cpu_features=unit.form.cpu_features,
+        header=unit.header,
+        form=unit.form.value,
+        cpu_flag=unit.form.cpu_flag,
         setup=run.setup(),
         values=run.values(),
         unused=run.unused(),
@@ -116,23 +127,25 @@ def model_args(unit: Unit) -> ModelArgs:
     )
 
 
-def header_args(unit: Unit) -> HeaderArgs:
-    """Return the arguments of the header."""
+def header_args(unit: Unit, weights_bytes: int | None = None) -> HeaderArgs:
+    """Return the arguments of the header; ``weights_bytes`` where weights are not of ``unit`` alone."""
     run = Run.of(unit)
     program = unit.program
-    described = [f"weights: {program.blob_bytes} bytes, aligned to {ALIGN_BYTES}; only read."]
+    blob_bytes = program.blob_bytes if weights_bytes is None else weights_bytes
+    described = [f"weights: {blob_bytes} bytes, aligned to {ALIGN_BYTES}; only read."]
     described += [
         c_comment(f"{name}: {port_type(value)}[images]{_dimensions(value)}, {_meaning(value)}.")
         for name, value in (*run.inputs, *run.outputs)
     ]
     return HeaderArgs(
         title=unit.title,
-        about=_about(unit, "model.h"),
+        about=ABOUT_HEADER,
         guard=f"{unit.prefix.upper()}_H",
         abi_version=ABI_VERSION,
         prefix=unit.prefix,
         macro_prefix=unit.prefix.upper(),
-        weights_bytes=program.blob_bytes,
+        forms=(unit.form.value,),
+        weights_bytes=blob_bytes,
         scratch_bytes=unit.scratch_bytes,
         chunk_images=unit.chunk_images,
         workspace_bytes_per_image=program.workspace_bytes_per_image,
@@ -160,15 +173,10 @@ def _meaning(value: Value) -> str:
     return f"signs (-1 or 1), {axes}" if value.type.elem is Elem.SIGN else axes
 
 
-def _about(unit: Unit, name: str) -> tuple[str, ...]:
-    if name == "model.h":
-        return (
-            "No function allocates memory or keeps state: all may be called from many threads at once,",
-            "each call with its own workspace.",
-        )
+def _about_source(unit: Unit) -> tuple[str, ...]:
     flags = " ".join(("-std=c11", "-O2", *unit.flags))
     return (
-        f"Form: {unit.form.value}. Compile with: cc {flags} -c model.c",
+        f"Form: {unit.form.value}. Compile with: cc {flags} -c {unit.source}",
         "(gcc: -O2, not -O3, whose code for the tiles is slower.)",
         "",
         "Signs are packed: bit 1 is +1, bit 0 of a word the lowest channel, pixels are whole 64-bit words",
@@ -180,8 +188,7 @@ def _about(unit: Unit, name: str) -> tuple[str, ...]:
 def _runtime(unit: Unit) -> tuple[str, ...]:
     """Return the hand-written parts that this network uses, in order."""
     used = {header for function in unit.functions for header in function.headers}
-    core = ("taps.h", f"lanes_{unit.form.value}.h")
-    parts = ("base.h", "parts.h", *core, *(header for header in HEADERS if header in used))
+    parts = ("base.h", "parts.h", *unit.form.headers, *(header for header in HEADERS if header in used))
     folder = resource_dir("templates") / "include" / "c"
     return tuple((folder / part).read_text(encoding="utf-8") for part in parts)
 

@@ -36,16 +36,18 @@ class CTarget:
     Args:
         form: the instructions the kernels are written for.
         machine_flags: what the compiler is told about the processor; None for the least the form needs.
+        part: its name among several forms in one library, in symbols and files; empty where it is alone.
     """
 
     name: ClassVar[str] = "c"
     form: CForm
     machine_flags: tuple[str, ...] | None = None
+    part: str = ""
 
     @staticmethod
-    def for_machine(machine: CMachine) -> CTarget:
+    def for_machine(machine: CMachine, part: str = "") -> CTarget:
         """Return the target for one of `MACHINES`."""
-        return CTarget(form=machine.form, machine_flags=machine.flags)
+        return CTarget(form=machine.form, machine_flags=machine.flags, part=part)
 
     @property
     def storage(self) -> StorageForm:
@@ -71,17 +73,16 @@ class CTarget:
 
     def emit(self, program: KernelProgram) -> CArtifact:
         """Return ``model.c``, ``model.h`` and optional threads, and what is needed to build and call them."""
-        prefix = f"bnncc_{c_identifier(program.graph.name)}"
-        unit = self._unit(program, prefix)
+        unit = self.unit(program)
         return CArtifact(
             files=(
-                SourceFile(name="model.c", text=render(model_args(unit))),
-                SourceFile(name="model.h", text=render(header_args(unit))),
+                SourceFile(name=unit.source, text=render(model_args(unit))),
+                SourceFile(name=unit.header, text=render(header_args(unit))),
                 *thread_files(),
             ),
             network=program.graph.name,
-            prefix=prefix,
-            form=self.form,
+            prefix=unit.prefix,
+            forms=(self.form,),
             flags=self.flags,
             inputs=tuple(port_of(name, value) for name, value in inputs_of(program)),
             outputs=tuple(port_of(name, value) for name, value in outputs_of(program)),
@@ -96,7 +97,9 @@ class CTarget:
             ),
         )
 
-    def _unit(self, program: KernelProgram, prefix: str) -> Unit:
+    def unit(self, program: KernelProgram) -> Unit:
+        """Return what the files are made from."""
+        part = f"_{self.part}" if self.part else ""
         chunk_images = _chunk_images(program.workspace_bytes_per_image)
         emission = Emission(
             program=program,
@@ -107,7 +110,9 @@ class CTarget:
         functions = tuple(emit_node(node, emission) for node in program.graph.nodes)
         return Unit(
             program=program,
-            prefix=prefix,
+            prefix=f"bnncc_{c_identifier(program.graph.name)}{part}",
+            source=f"model{part}.c",
+            header=f"model{part}.h",
             form=self.form,
             flags=self.flags,
             functions=functions,

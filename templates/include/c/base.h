@@ -72,6 +72,13 @@ BNNCC_INLINE size_t bnncc_less(size_t a, size_t b)
     return a > b ? a - b : 0;
 }
 
+BNNCC_INLINE int bnncc_is_same_text(const char *a, const char *b)
+{
+    for (; *a == *b && *a != '\0'; ++a, ++b)
+        ;
+    return *a == *b;
+}
+
 /* An image (or one plane of it) inside a frame of zero pixels. */
 typedef struct {
     size_t height;      /* rows of the image */

@@ -75,6 +75,10 @@ int main(void)
     DECLARE
     if (PREFIX(abi_version)() != BNNCC_ABI_VERSION)
         return 5;
+    if (PREFIX(init)("none") != BNNCC_ERROR_FORM || PREFIX(init)(NULL) != BNNCC_OK)
+        return 12;
+    if (PREFIX(init)(PREFIX(form)()) != BNNCC_OK)
+        return 13;
     if (PREFIX(run)(NULL, PORTS IMAGES, workspace) != BNNCC_ERROR_NULL)
         return 6;
     if (PREFIX(run)((char *)weights + 4, PORTS IMAGES, workspace) != BNNCC_ERROR_ALIGNMENT)
@@ -129,6 +133,12 @@ def run_in_c(
     launcher: tuple[str, ...] = (),
 ) -> dict:
     """Return what a C program, compiled with ``cc``, computes on ``inputs``."""
+    artifact = build_in_c(program, form, inputs, cc, folder)
+    return run_program(artifact, len(next(iter(inputs.values()))), folder, launcher)
+
+
+def build_in_c(program: KernelProgram, form: CForm, inputs: dict, cc: list[str], folder: Path) -> CArtifact:
+    """Write and compile a C program for ``inputs``."""
     artifact = CTarget(form=form).emit(program)
     images = len(next(iter(inputs.values())))
     write_model(artifact, folder)
@@ -138,6 +148,11 @@ def run_in_c(
         (folder / f"in{index}").write_bytes(np.ascontiguousarray(inputs[port.name]).tobytes())
     command = [*cc, *artifact.flags, "model.c", "main.c", "-o", "program"]
     subprocess.run(command, cwd=folder, check=True)
+    return artifact
+
+
+def run_program(artifact: CArtifact, images: int, folder: Path, launcher: tuple[str, ...]) -> dict:
+    """Return what the compiled program computes."""
     environment = {**os.environ, "UBSAN_OPTIONS": "print_stacktrace=1"}
     subprocess.run([*launcher, "./program"], cwd=folder, check=True, env=environment)
     outputs = {}

@@ -11,7 +11,7 @@ import pytest
 from bnncc.ir.reference import evaluate_bit
 from bnncc.targets.c.forms import CForm
 from bnncc.targets.c.target import CTarget
-from tests.codegen.c.test_builds import run_in_c, small_network, write_model
+from tests.codegen.c.test_builds import build_in_c, run_in_c, run_program, small_network, write_model
 from tests.unit.targets_c.builder import merged, program_of, random_inputs
 from tests.unit.targets_c.test_kernels import (
     COMPILERS,
@@ -44,6 +44,25 @@ def test_aarch64_equals_the_reference(form, tmp_path):
     outputs = run_in_c(program_of(graph, form), form, inputs, cc, tmp_path, launcher=("qemu-aarch64",))
     for name, expected in evaluate_bit(graph, inputs).items():
         np.testing.assert_array_equal(outputs[name], expected, err_msg=name)
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"no {' and no '.join(MISSING)}")
+def test_sve_equals_the_reference_with_vectors_of_every_length(tmp_path):
+    graphs = {make.__name__: make() for make in (binary_layers, pooled_layers, integer_layers)}
+    graphs |= {"long": long_layers(), "small": small_network().graph()}
+    graph = merged("sve", graphs)
+    inputs = random_inputs(graph, 3)
+    expected = evaluate_bit(graph, inputs)
+    cc = [AARCH64, "-std=c11", "-D_POSIX_C_SOURCE=200112L", "-O1", "-static"]
+    cc += ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+    artifact = build_in_c(program_of(graph, CForm.SVE), CForm.SVE, inputs, cc, tmp_path)
+    for bits in (128, 256, 384, 512, 2048):
+        cpu = f"max,sve{bits}=on,sve-default-vector-length={bits // 8}"
+        outputs = run_program(artifact, 3, tmp_path, ("qemu-aarch64", "-cpu", cpu))
+        for name, array in expected.items():
+            np.testing.assert_array_equal(outputs[name], array, err_msg=f"{name}, {bits} bits")
+    refused = subprocess.run(["qemu-aarch64", "-cpu", "cortex-a72", "./program"], cwd=tmp_path, check=False)
+    assert refused.returncode == 12, "init finds out that there is no SVE"
 
 
 @pytest.mark.parametrize("cc", COMPILERS)

@@ -170,6 +170,18 @@ int bnncc_convnet_abi_version(void)
     return BNNCC_ABI_VERSION;
 }
 
+int bnncc_convnet_init(const char *form)
+{
+    if (form != NULL && !bnncc_is_same_text(form, "neon"))
+        return BNNCC_ERROR_FORM;
+    return BNNCC_OK;
+}
+
+const char *bnncc_convnet_form(void)
+{
+    return bnncc_convnet_init(NULL) == BNNCC_OK ? "neon" : NULL;
+}
+
 size_t bnncc_convnet_weights_size(void)
 {
     return 21120;
@@ -182,7 +194,7 @@ size_t bnncc_convnet_workspace_size(size_t images)
 
 size_t bnncc_convnet_workspace_size_parallel(size_t images, size_t parts)
 {
-    return bnncc_less(parts, 1) * 2176 + bnncc_convnet_workspace_size(images);
+    return bnncc_less(bnncc_min(parts, BNNCC_MAX_PARTS), 1) * 2176 + bnncc_convnet_workspace_size(images);
 }
 
 /* A call of `run`, and the step of it that is being done. */
@@ -252,7 +264,7 @@ int bnncc_convnet_run_parallel(
         .weights = weights,
         .in_in0 = in_in0,
         .out_out0 = out_out0,
-        .workspace = workspace, .parts = bnncc_max(1, parts),
+        .workspace = workspace, .parts = bnncc_max(1, bnncc_min(parts, BNNCC_MAX_PARTS)),
     };
     /* A chunk of images goes through the whole network: weights are read once a chunk, values stay in the cache. */
     for (; call.first < images; call.first += call.count) {

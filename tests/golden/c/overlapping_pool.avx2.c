@@ -133,6 +133,18 @@ int bnncc_overlapping_pool_abi_version(void)
     return BNNCC_ABI_VERSION;
 }
 
+int bnncc_overlapping_pool_init(const char *form)
+{
+    if (form != NULL && !bnncc_is_same_text(form, "avx2"))
+        return BNNCC_ERROR_FORM;
+    return (bnncc_cpu() & BNNCC_CPU_AVX2) == 0 ? BNNCC_ERROR_CPU : BNNCC_OK;
+}
+
+const char *bnncc_overlapping_pool_form(void)
+{
+    return bnncc_overlapping_pool_init(NULL) == BNNCC_OK ? "avx2" : NULL;
+}
+
 size_t bnncc_overlapping_pool_weights_size(void)
 {
     return 6400;
@@ -145,7 +157,7 @@ size_t bnncc_overlapping_pool_workspace_size(size_t images)
 
 size_t bnncc_overlapping_pool_workspace_size_parallel(size_t images, size_t parts)
 {
-    return bnncc_less(parts, 1) * 256 + bnncc_overlapping_pool_workspace_size(images);
+    return bnncc_less(bnncc_min(parts, BNNCC_MAX_PARTS), 1) * 256 + bnncc_overlapping_pool_workspace_size(images);
 }
 
 /* A call of `run`, and the step of it that is being done. */
@@ -210,17 +222,13 @@ int bnncc_overlapping_pool_run_parallel(
         return BNNCC_ERROR_NULL;
     if ((uintptr_t)weights % 64 != 0 || (uintptr_t)workspace % 64 != 0)
         return BNNCC_ERROR_ALIGNMENT;
-    if (!__builtin_cpu_supports("avx2"))
-        return BNNCC_ERROR_CPU;
-    if (!__builtin_cpu_supports("bmi2"))
-        return BNNCC_ERROR_CPU;
-    if (!__builtin_cpu_supports("fma"))
+    if ((bnncc_cpu() & BNNCC_CPU_AVX2) == 0)
         return BNNCC_ERROR_CPU;
     bnncc_overlapping_pool_call call = {
         .weights = weights,
         .in_in0 = in_in0,
         .out_out0 = out_out0,
-        .workspace = workspace, .parts = bnncc_max(1, parts),
+        .workspace = workspace, .parts = bnncc_max(1, bnncc_min(parts, BNNCC_MAX_PARTS)),
     };
     /* A chunk of images goes through the whole network: weights are read once a chunk, values stay in the cache. */
     for (; call.first < images; call.first += call.count) {

@@ -12,6 +12,7 @@ from bnncc.diagnostics import DataError, PlatformError
 from bnncc.ir.reference import evaluate_bit
 from bnncc.ir.types import Elem
 from bnncc.runtime.native import NativeExecutable, build_library
+from bnncc.targets.c.artifact import ABI_VERSION, MAX_PARTS
 from bnncc.targets.c.forms import CForm
 from bnncc.targets.c.target import CTarget
 from bnncc.toolchain.build_cache import BuildCache
@@ -97,6 +98,36 @@ def test_wrong_weights_and_libraries_are_refused(cache, tmp_path):
     (tmp_path / "model.so").write_text("not a library")
     with pytest.raises(PlatformError, match="cannot load the compiled network"):
         NativeExecutable.load(artifact, program.blob(), library=tmp_path / "model.so")
+
+
+def test_a_library_of_another_version_is_refused(cache):
+    program = program_of(two_ports(), CForm.PORTABLE)
+    artifact = CTarget(form=CForm.PORTABLE).emit(program)
+    now, other = f"#define BNNCC_ABI_VERSION {ABI_VERSION}", "#define BNNCC_ABI_VERSION 1"
+    assert now in artifact.file("model.h").text
+    assert f"#define BNNCC_MAX_PARTS {MAX_PARTS} " in artifact.file("model.h").text
+    files = tuple(replace(item, text=item.text.replace(now, other)) for item in artifact.files)
+    library = build_library(replace(artifact, files=files), cache=cache)
+    with pytest.raises(DataError, match=f"has ABI version 1; this bnncc calls version {ABI_VERSION}"):
+        NativeExecutable.load(artifact, program.blob(), library=library)
+
+
+def test_inputs_and_outputs_are_used_where_they_lie(executable):
+    """No copies: C gets the addresses of the caller's arrays, and of those that it returns."""
+    seen = []
+
+    class Spy:
+        def __getattr__(self, name):
+            function = getattr(executable._library, name)
+            return lambda *arguments: seen.append((name, arguments)) or function(*arguments)
+
+    inputs = random_inputs(two_ports(), 3)
+    outputs = replace(executable, _library=Spy()).run(inputs)
+    ((name, arguments),) = seen
+    assert name == "bnncc_ports_run_parallel"
+    given = [inputs["in0"], inputs["in1"], outputs["out0"], outputs["out1"]]
+    assert list(arguments[1:5]) == [array.ctypes.data for array in given]
+    assert arguments[0] == executable._weights.ctypes.data
 
 
 def test_a_library_built_before_needs_no_compiler(cache, monkeypatch):
