@@ -83,7 +83,8 @@ def test_the_package_is_trained_and_holds_both_targets(package: bnncc.Package) -
     assert package.manifest.weights.is_trained
     assert package.manifest.weights.origin == "run"
     assert [target.name for target in package.manifest.targets] == ["cuda", "c"]
-    assert package.names("src/") == ("src/model.c", "src/model.cu", "src/model.h")
+    pool = ("src/bnncc_threads.c", "src/bnncc_threads.h")
+    assert package.names("src/") == (*pool, "src/model.c", "src/model.cu", "src/model.h")
 
 
 def test_compiling_again_gives_the_same_bytes(folder: Path, package: bnncc.Package) -> None:

@@ -102,6 +102,6 @@ WIDE_CUTS: Final = (
     Cut(warps_m=8, warps_n=1, m_tiles=1, n_tiles=4),
     Cut(warps_m=4, warps_n=2, m_tiles=1, n_tiles=4),
     Cut(warps_m=2, warps_n=4, m_tiles=1, n_tiles=4),
-    Cut(warps_m=1, warps_n=8, m_tiles=1, n_tiles=4),
+    Cut(warps_m=1, warps_n=8, m_tiles=1, n_tiles=4, stages=2),
 )
 """What a layer of a persistent kernel may choose from: eight warps, as all its layers have."""

@@ -102,10 +102,10 @@ def test_tiers_change_within_one_network():
     b = Bits("mixed")
     x = b.layer(b.packed(2000, layout=ROWS), 600, None, Store(layout=ROWS))
     program = b.output(b.layer(x, 10, None, Store(kind="scores")), "scores").program()
-    artifact = CudaTarget().emit(program)
+    artifact = CudaTarget(fuse=Fuse.LAYER).emit(program)
     executable = load(program, "sm_80", Tier.AUTO)
     seen = set()
-    for images in (1, 40):
+    for images in (1, 128):
         seen.add(tuple(launch.tier for launch in artifact.launches_for("sm_80", images) if launch.tier))
         assert_equals_reference(executable, program, images)
     assert len(seen) == 2

@@ -252,7 +252,8 @@ def test_a_second_load_comes_from_the_cache(cache: BuildCache, monkeypatch: pyte
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 from bnncc import emulator
 from bnncc.toolchain.build_cache import BuildCache
 from pathlib import Path
