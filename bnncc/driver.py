@@ -155,6 +155,7 @@ def _assemble(
         "weights_bytes": len(entries[WEIGHTS]),
         "float32_bytes": 4 * sum(ref.type.count for ref in bound.const_refs()),
         "targets": {built.info.name: built.report for built in builds},
+        "memory": {built.info.name: built.memory for built in builds if built.memory},
     }
     entries[REPORT] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode()
     manifest = Manifest(

@@ -69,6 +69,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     With --backend cuda: time on the device, and from host to host.
     """
     from bnncc.codegen.package import Package
+    from bnncc.runtime.memory import peak_bytes, restart_peak
     from bnncc.runtime.random_inputs import random_inputs
     from bnncc.runtime.session import Session
 
@@ -82,19 +83,26 @@ def bench(  # noqa: PLR0913 - the options of the command
             bench_device(session, sizes, seconds, as_json=as_json)
         return
     rows = []
+    started_bytes = restart_peak()
     with Session(Package.load(package), "c", threads=1) as session:
         if len(session.graph.inputs) != 1:
             raise DataError("bench takes networks with one input")
         (name,) = (value.name for value in session.graph.inputs)
+        batches = [random_inputs(session.graph, size, seed=0)[name] for size in sizes]
+        for images in batches:
+            session.run({name: images})
+        peak = peak_bytes() - started_bytes if started_bytes else None
         baseline = float_baseline(session.graph)
-        for size in sizes:
-            images = random_inputs(session.graph, size, seed=0)[name]
+        for images in batches:
             own = measure(lambda x: session.run({name: x}), images, seconds)
             rows.append((own, None if baseline is None else measure(baseline, images, seconds)))
     if as_json:
-        emit_json({"threads": 1, "rows": [_as_json(own, other) for own, other in rows]})
+        rows_json = [_as_json(own, other) for own, other in rows]
+        emit_json({"threads": 1, "rows": rows_json, "peak_resident_bytes": peak})
     else:
         _show(rows)
+        if peak is not None:
+            say(f"loading and running took {peak:,} bytes of memory at most, images and results included")
 
 
 def float_baseline(graph: Any) -> Callable[[Any], Any] | None:  # noqa: ANN401 - NnGraph, imported late

@@ -15,7 +15,16 @@ from bnncc.toolchain.gate import PRODUCTS
 def report_table(report: Mapping[str, Any]) -> Group:
     """Return ``report.json`` for a terminal."""
     targets: Mapping[str, list[dict[str, Any]]] = report["targets"]
-    return Group(*(_table(name, rows) for name, rows in targets.items()), _size(report))
+    tables = (_table(name, rows) for name, rows in targets.items())
+    return Group(*tables, *map(_memory, report["memory"].items()), _size(report))
+
+
+def _memory(item: tuple[str, Mapping[str, int]]) -> Text:
+    name, needs = item
+    return Text(
+        f"{name}: {needs['weights_bytes']:,} bytes of weights, only read; workspace for one image "
+        f"{needs['workspace_bytes_of_1']:,} bytes, for any number {needs['workspace_bytes_of_any']:,}"
+    )
 
 
 def _size(report: Mapping[str, Any]) -> Text:

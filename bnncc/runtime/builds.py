@@ -44,12 +44,14 @@ class Built:
         entries: files of the package.
         stages: hash of the text of each stage, ``c.kernel``.
         report: one row a kernel, for ``report.json``.
+        memory: what the code needs besides itself, in bytes by name; nothing where that depends on the batch.
     """
 
     info: TargetInfo
     entries: Mapping[str, bytes]
     stages: Mapping[str, str]
     report: tuple[Mapping[str, Any], ...]
+    memory: Mapping[str, int]
 
 
 def emit_c(graph: BitGraph, machines: tuple[CMachine, ...]) -> tuple[CArtifact, bytes]:
@@ -119,6 +121,11 @@ class CBuild:
                 _row(program, kernel.value, kernel.symbol, str(kernel.span))
                 for kernel in self.artifact.kernels
             ),
+            memory={
+                "weights_bytes": self.artifact.weights_bytes,
+                "workspace_bytes_of_1": self.artifact.workspace_bytes(1),
+                "workspace_bytes_of_any": self.artifact.workspace_bytes(self.artifact.chunk_images),
+            },
         )
 
 
@@ -151,6 +158,7 @@ class CudaBuild:
             ),
             entries={**sources, **binaries},
             stages=_stages("cuda", self.lowered, sources),
+            memory={},
             report=(
                 *(
                     {

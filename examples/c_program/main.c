@@ -3,6 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/resource.h>
+#endif
 
 enum { PIXELS = 8 * 8, CLASSES = 10, BATCH = 64 };
 
@@ -28,6 +31,15 @@ static void *load_weights(const char *name)
     }
     fclose(file);
     return weights;
+}
+
+static void report_memory(void)
+{
+#if defined(__unix__) || defined(__APPLE__)
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        fprintf(stderr, "%s kernels, peak resident set %ld KiB\n", bnncc_digits_form(), usage.ru_maxrss);
+#endif
 }
 
 static int best(const float *scores)
@@ -69,6 +81,7 @@ int main(int argc, char **argv)
             printf("%d\n", best(scores + i * CLASSES));
     }
     fclose(file);
+    report_memory();
     free(workspace);
     free(weights);
     return 0;
