@@ -18,6 +18,7 @@ from bnncc.codegen.package import NN_IR, REPORT, WEIGHTS, Package, make_package
 from bnncc.codegen.packed_weights import encode_weights
 from bnncc.diagnostics import DataError, Source, Span
 from bnncc.frontend.load import Elaborated, load_network, parse_overrides
+from bnncc.ir.bit import BitGraph
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.text import print_graph
 from bnncc.ir.types import Value
@@ -50,6 +51,7 @@ class CompileOptions:
         cc: the C compiler to use, ``zig`` being the ``ziglang`` package's; None: look for one.
         tier: how binary layers multiply on GPUs.
         fuse: whether a launch on a GPU is a layer or the whole network.
+        tuned: whether what `bnncc tune` measured on this machine counts.
     """
 
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class CompileOptions:
     cc: str | None = None
     tier: Tier = Tier.AUTO
     fuse: Fuse = Fuse.AUTO
+    tuned: bool = True
 
 
 def load_model(path: Path, overrides: Mapping[str, str]) -> Elaborated:
@@ -122,15 +125,21 @@ def _build_all(bound: NnGraph, options: CompileOptions, observe: Observe) -> tup
     for name in options.targets:
         match name:
             case "c":
-                prepared.append(prepare_c(lowered, options.march, observe, options.cc))
+                prepared.append(_prepared_c(lowered, options, observe))
             case "cuda":
                 target = CudaTarget(tier=options.tier, fuse=options.fuse)
-                prepared.append(prepare_cuda(lowered, options.archs, target, observe))
+                prepared.append(
+                    prepare_cuda(lowered, options.archs, target, observe, is_tuned=options.tuned)
+                )
             case _:
                 raise DataError(f"there is no target '{name}'; choose from {', '.join(TARGETS)}")
     # What is left is other programs' work: the compilers run side by side.
     with ThreadPoolExecutor() as pool:
         return tuple(pool.map(lambda item: item.build(), prepared))
+
+
+def _prepared_c(lowered: BitGraph, options: CompileOptions, observe: Observe) -> CBuild:
+    return prepare_c(lowered, options.march, observe, options.cc, is_tuned=options.tuned)
 
 
 def _assemble(

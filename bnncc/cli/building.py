@@ -72,6 +72,9 @@ StopAfter: TypeAlias = Annotated[
 VerifyEach: TypeAlias = Annotated[
     bool, typer.Option("--verify-each", help="Run the reference after every pass, and compare.")
 ]
+Tuned: TypeAlias = Annotated[
+    bool, typer.Option("--tuned/--no-tuned", help="Whether measurements of bnncc tune decide.")
+]
 TimePasses: TypeAlias = Annotated[bool, typer.Option("--time-passes", help="Say how long each pass took.")]
 
 
@@ -101,6 +104,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
     print_all: PrintAll = False,
     verify_each: VerifyEach = False,
     time_passes: TimePasses = False,
+    tuned: Tuned = True,
     as_json: Json = False,
     diagnostics: Diagnostics = DiagnosticsFormat.TEXT,  # noqa: ARG001 - read by its callback
 ) -> None:
@@ -118,6 +122,7 @@ def compile_(  # noqa: PLR0913, PLR0917 - the options of the command
         cc=cc,
         tier=_tier(tier),
         fuse=_fuse(fuse),
+        tuned=tuned,
     )
     watcher = Watcher(
         print_after=print_after,

@@ -62,6 +62,7 @@ MODULES: Final[Mapping[str, str]] = {
     "verify": "running",
     "inspect": "inspecting",
     "bench": "measuring",
+    "tune": "tuning",
     "doctor": "doctor",
 }
 

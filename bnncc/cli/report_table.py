@@ -38,11 +38,18 @@ def _table(target: str, rows: list[dict[str, Any]]) -> Table:
     has_tiers = any(row.get("chosen") for row in rows)
     for title in ("layer", "kernel", "from", "result", *(("runs",) if has_tiers else ())):
         table.add_column(title, overflow="fold")
+    has_measured = any(_is_measured(row) for row in rows)
     table.add_column("constants", justify="right")
+    if has_measured:
+        table.add_column("cut")
     for arch in archs:
         table.add_column(f"{arch}: registers, shared, warps, products", justify="right")
     for row in (row for row in rows if _runs(row)):
-        table.add_row(*map(str, _cells(row, archs, has_tiers=has_tiers)))
+        measured = [_cut(row)] if has_measured else []
+        cells = [*_cells(row, archs, has_tiers=has_tiers)]
+        table.add_row(
+            *map(str, (*cells[: len(cells) - len(archs)], *measured, *cells[len(cells) - len(archs) :]))
+        )
     return table
 
 
@@ -50,6 +57,15 @@ def _runs(row: Mapping[str, Any]) -> bool:
     """Return whether some architecture uses the kernel; the source holds it for the others."""
     chosen: Mapping[str, Mapping[str, str]] = row.get("chosen") or {}
     return not chosen or any(choice["batches"] != "never" for choice in chosen.values())
+
+
+def _is_measured(row: Mapping[str, Any]) -> bool:
+    return str(row.get("by", "")).startswith("measured")
+
+
+def _cut(row: Mapping[str, Any]) -> str:
+    """Return how a layer of the C is cut, and whether that was measured."""
+    return f"{row.get('cut', '')} ({'measured' if _is_measured(row) else 'usual'})"
 
 
 def _cells(row: Mapping[str, Any], archs: list[str], *, has_tiers: bool) -> Iterator[str]:

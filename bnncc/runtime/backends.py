@@ -19,9 +19,11 @@ from bnncc.runtime.cuda import CudaExecutable, CudaSession, list_devices
 from bnncc.runtime.executable import Array, Executable
 from bnncc.runtime.native import NATIVE, NativeExecutable, machine_named
 from bnncc.targets.c.artifact import CArtifact
+from bnncc.targets.c.cut import NetworkCut, network_cut
 from bnncc.targets.c.forms import machines_called
 from bnncc.targets.cuda.artifact import CudaArtifact
 from bnncc.targets.cuda.fuse import Fuse
+from bnncc.targets.cuda.measured import measured_uses
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.cuda.wgmma_sizes import WGMMA_ARCH
@@ -136,7 +138,7 @@ def _open_c(package: Package, graph: NnGraph, *, trust: bool, threads: int | Non
         compiler = find_c_compiler()
     except PlatformError:
         return _open_library_inside(package, graph, trust=trust, threads=threads)
-    artifact, blob = emit_c(lowered, (machine_named(NATIVE, compiler),))
+    artifact, blob = emit_c(lowered, (machine_named(NATIVE, compiler),), _cut_of(package))
     return NativeExecutable.load(artifact, blob, compiler=compiler, threads=threads)
 
 
@@ -154,8 +156,14 @@ def _open_library_inside(package: Package, graph: NnGraph, *, trust: bool, threa
             "there is no C compiler here to build the network again. The library inside the package is code "
             "of whoever made it; to run it nevertheless, say --trust (trust=True in Python)"
         )
-    artifact, blob = emit_c(lower_network(graph), machines)
+    artifact, blob = emit_c(lower_network(graph), machines, _cut_of(package))
     return _load_library(artifact, blob, package.entry(library_entry(machines)), threads)
+
+
+def _cut_of(package: Package) -> NetworkCut:
+    """Return how the C of ``package`` is cut."""
+    info = package.manifest.target("c")
+    return NetworkCut() if info is None else network_cut(info.options)
 
 
 def _load_library(artifact: CArtifact, blob: bytes, content: bytes, threads: int | None) -> Executable:
@@ -208,10 +216,10 @@ def _images_for(
             f"{error}. The cubins and PTX inside the package are code of whoever made it; "
             "to run them nevertheless, say --trust (trust=True in Python)"
         ) from error
-    return _own_images(compiler, artifact, capability)
+    return own_images(compiler, artifact, capability)
 
 
-def _own_images(
+def own_images(
     compiler: CudaCompiler, artifact: CudaArtifact, capability: tuple[int, int]
 ) -> tuple[DeviceImage, ...]:
     """Return machine code for the device where it is known, else PTX of an older one."""
@@ -248,7 +256,7 @@ def _cuda_target(package: Package, fused: Fuse | None) -> CudaTarget:
         raise DataError(f"the package was compiled with tier '{tier}', which this version does not know")
     if fuse not in tuple(Fuse):
         raise DataError(f"the package was compiled with '--fuse {fuse}', which this version does not know")
-    return CudaTarget(tier=Tier(tier), fuse=fused or Fuse(fuse))
+    return CudaTarget(tier=Tier(tier), fuse=fused or Fuse(fuse), measured=measured_uses(options))
 
 
 def _open_emulator(package: Package, graph: NnGraph, options: RunOptions) -> Executable:

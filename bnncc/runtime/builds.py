@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bnncc.codegen.manifest import TargetInfo
@@ -17,7 +17,9 @@ from bnncc.ir.graph import const_refs
 from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.text import print_graph
 from bnncc.runtime.native import NATIVE, build_library, machines_named
+from bnncc.runtime.tuning.apply import TunedC, tuned_c, tuned_cuda
 from bnncc.targets.c.artifact import CArtifact
+from bnncc.targets.c.cut import NetworkCut
 from bnncc.targets.c.dispatch import Part, emit_dispatch
 from bnncc.targets.c.forms import MACHINES, CMachine, joined_names
 from bnncc.targets.c.target import CTarget
@@ -26,7 +28,7 @@ from bnncc.targets.cuda.device import DEVICES
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.targets.lowering import Lowered, Observe, ignore, lower_for
 from bnncc.toolchain.build_cache import BuildCache
-from bnncc.toolchain.cuda_compiler import CudaCompiler, DeviceImage, ImageKind, compile_cuda, known_arch
+from bnncc.toolchain.cuda_compiler import CudaCompiler, DeviceImage, compile_cuda, known_arch
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 from bnncc.toolchain.gate import BlockShape, kernel_occupancy
 from bnncc.toolchain.host_compiler import HostCompiler, find_c_compiler
@@ -54,9 +56,11 @@ class Built:
     memory: Mapping[str, int]
 
 
-def emit_c(graph: BitGraph, machines: tuple[CMachine, ...]) -> tuple[CArtifact, bytes]:
-    """Return the C of a lowered network for ``machines``, and its weights."""
-    return _emitted(_lowered(graph, machines, ignore), machines)
+def emit_c(
+    graph: BitGraph, machines: tuple[CMachine, ...], cut: NetworkCut | None = None
+) -> tuple[CArtifact, bytes]:
+    """Return the C of a lowered network for ``machines``, cut as ``cut`` says, and its weights."""
+    return _emitted(_lowered(graph, machines, ignore), machines, cut or NetworkCut())
 
 
 def _lowered(graph: BitGraph, machines: tuple[CMachine, ...], observe: Observe) -> tuple[Lowered, ...]:
@@ -67,10 +71,12 @@ def _lowered(graph: BitGraph, machines: tuple[CMachine, ...], observe: Observe) 
     )
 
 
-def _emitted(lowered: tuple[Lowered, ...], machines: tuple[CMachine, ...]) -> tuple[CArtifact, bytes]:
+def _emitted(
+    lowered: tuple[Lowered, ...], machines: tuple[CMachine, ...], cut: NetworkCut
+) -> tuple[CArtifact, bytes]:
     programs = tuple(item.program for item in lowered)
     if len(machines) == 1:
-        return CTarget.for_machine(machines[0]).emit(programs[0]), programs[0].blob()
+        return replace(CTarget.for_machine(machines[0]), cut=cut).emit(programs[0]), programs[0].blob()
     parts = zip(machines, programs, strict=True)
     return emit_dispatch(tuple(Part(machine=machine, program=program) for machine, program in parts))
 
@@ -92,6 +98,7 @@ class CBuild:
     machines: tuple[CMachine, ...]
     compiler: HostCompiler | None
     missing: tuple[str, ...]
+    tuned: TunedC
 
     def build(self) -> Built:
         """Return the C target's part; without a C compiler it lacks the library."""
@@ -110,6 +117,7 @@ class CBuild:
                 options={
                     "march": joined_names(self.machines),
                     "form": ",".join(form.value for form in self.artifact.forms),
+                    **self.tuned.options,
                 },
                 sources=tuple(sources),
                 binaries=tuple(binaries),
@@ -118,7 +126,10 @@ class CBuild:
             entries={**sources, **binaries},
             stages=_stages("c", self.lowered, sources),
             report=tuple(
-                _row(program, kernel.value, kernel.symbol, str(kernel.span))
+                {
+                    **_row(program, kernel.value, kernel.symbol, str(kernel.span)),
+                    **self.tuned.row(kernel.value),
+                }
                 for kernel in self.artifact.kernels
             ),
             memory={
@@ -181,8 +192,17 @@ class CudaBuild:
         )
 
 
-def prepare_c(graph: BitGraph, march: str, observe: Observe = ignore, cc: str | None = None) -> CBuild:
+def prepare_c(
+    graph: BitGraph,
+    march: str,
+    observe: Observe = ignore,
+    cc: str | None = None,
+    *,
+    is_tuned: bool = False,
+) -> CBuild:
     """Return a lowered network as C for the machines called ``march``, to be compiled with ``cc``.
+
+    Where ``is_tuned`` it is cut as measurements on this machine say.
 
     Raises:
         PlatformError: there is no machine of that name, or no compiler ``cc``.
@@ -197,9 +217,15 @@ def prepare_c(graph: BitGraph, march: str, observe: Observe = ignore, cc: str | 
         missing = (f"the C is for any machine, since this one cannot be asked: {error}",)
         machines = (MACHINES["generic"],)
     lowered = _lowered(graph, machines, observe)
-    artifact, _ = _emitted(lowered, machines)
+    tuned = tuned_c(lowered[0].program, machines, compiler) if is_tuned else TunedC()
+    artifact, _ = _emitted(lowered, machines, tuned.cut)
     return CBuild(
-        lowered=lowered[0], artifact=artifact, machines=machines, compiler=compiler, missing=missing
+        lowered=lowered[0],
+        artifact=artifact,
+        machines=machines,
+        compiler=compiler,
+        missing=missing,
+        tuned=tuned,
     )
 
 
@@ -208,8 +234,12 @@ def prepare_cuda(
     archs: tuple[str, ...] | None,
     target: CudaTarget,
     observe: Observe = ignore,
+    *,
+    is_tuned: bool = False,
 ) -> CudaBuild:
     """Return a lowered network as CUDA for the architectures ``archs`` (None: `DEFAULT_ARCHS`).
+
+    Where ``is_tuned`` tiers are chosen as measurements on GPUs of this machine say.
 
     Raises:
         PlatformError: an architecture is unknown, or lacks the instructions of the tier.
@@ -221,12 +251,14 @@ def prepare_cuda(
             "bits there, or not by warpgroups. Use --tier auto"
         )
     lowered = lower_for(graph, target, observe)
+    if is_tuned:
+        target = replace(target, measured=tuned_cuda(lowered.program, wanted))
     return CudaBuild(lowered=lowered, artifact=target.emit(lowered.program), archs=wanted, target=target)
 
 
 def cuda_options(target: CudaTarget) -> dict[str, str]:
     """Return what the manifest says of ``target``: enough to make the same source again."""
-    return {"tier": target.tier.value, "fuse": target.fuse.value}
+    return {"tier": target.tier.value, "fuse": target.fuse.value, **target.measured.to_texts()}
 
 
 def library_entry(machines: tuple[CMachine, ...]) -> str:
@@ -240,16 +272,14 @@ def library_entry(machines: tuple[CMachine, ...]) -> str:
 def _device_images(
     compiler: CudaCompiler, artifact: CudaArtifact, archs: tuple[str, ...]
 ) -> tuple[DeviceImage, ...]:
-    """Return PTX and machine code for each architecture; compilers run side by side."""
+    """Return PTX and machine code for each architecture, of one compilation; they run side by side."""
     cache = BuildCache.default()
 
-    def made(wanted: tuple[str, ImageKind]) -> DeviceImage:
-        arch, kind = wanted
-        return compile_cuda(compiler, artifact.source.text, arch, kind, cache=cache)
+    def made(arch: str) -> DeviceImage:
+        return compile_cuda(compiler, artifact.source.text, arch, "cubin", cache=cache)
 
-    kinds: tuple[ImageKind, ...] = ("ptx", "cubin")
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return tuple(pool.map(made, [(arch, kind) for arch in archs for kind in kinds]))
+        return tuple(image for cubin in pool.map(made, archs) for image in cubin.with_ptx)
 
 
 def _resources(images: tuple[DeviceImage, ...], kernel: str, shape: BlockShape) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from bnncc.codegen.package import Package
 from bnncc.passes.pipeline import lower_network
 from bnncc.runtime.builds import emit_c
 from bnncc.runtime.contents import graph_of
+from bnncc.targets.c.cut import network_cut
 from bnncc.targets.c.forms import MACHINES, machines_called
 from bnncc.targets.c.weights import weights_header
 
@@ -25,6 +26,6 @@ def weight_files(package: Package) -> Mapping[str, bytes]:
     if info is None:
         return {}
     machines = machines_called(info.options.get("march", "")) or (MACHINES["generic"],)
-    artifact, blob = emit_c(lower_network(graph_of(package)), machines)
+    artifact, blob = emit_c(lower_network(graph_of(package)), machines, network_cut(info.options))
     header = weights_header(artifact, blob)
     return {WEIGHTS_FILE: blob, header.name: header.text.encode()}

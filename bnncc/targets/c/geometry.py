@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from bnncc.ir.types import TensorType
 from bnncc.ir.window import Window
+from bnncc.targets.c.cut import TILE_PANELS
 from bnncc.targets.c.forms import OUTPUTS_PER_PANEL
-
-TILE_PANELS: Final = 4
-"""Panels of 16 outputs in one tile: with 4 windows, 16 vectors of sums stay in 32 registers."""
-
-BAND_BYTES: Final = 32 << 10
-"""Most bytes of framed image that are worked on at a time: they stay in the first-level cache."""
-
-GATHER_BYTES: Final = 8 << 10
-"""Most bytes of gathered pixels that an integer layer works on at a time."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -101,10 +92,10 @@ class PanelGroup:
         return self.vectors * OUTPUTS_PER_PANEL
 
 
-def panel_groups(outputs: int) -> tuple[PanelGroup, ...]:
-    """Return the panels of ``outputs`` in groups of at most `TILE_PANELS`, as even as possible."""
+def panel_groups(outputs: int, most: int = TILE_PANELS) -> tuple[PanelGroup, ...]:
+    """Return the panels of ``outputs`` in groups of at most ``most``, as even as possible."""
     panels = ceil_div(outputs, OUTPUTS_PER_PANEL)
-    groups = ceil_div(panels, TILE_PANELS)
+    groups = ceil_div(panels, most)
     large = ceil_div(panels, groups)
     small_groups = groups * large - panels
     boundary = (groups - small_groups) * large

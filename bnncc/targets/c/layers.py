@@ -105,11 +105,12 @@ def emit_layer(node: Layer, emission: Emission) -> Function:
     row_class, column_class = class_tables(border)
     conv_first, conv_rows = _conv_rows(source)
     after = node.store.flips_after_pool if isinstance(node.store, kernel.StoreSigns) else None
-    groups = paired_groups(node.outputs) if source.is_tabled else panel_groups(node.outputs)
+    panels = emission.cut.of(node.result.name).panels
+    groups = paired_groups(node.outputs) if source.is_tabled else panel_groups(node.outputs, panels)
     args = LayerArgs(
         name=emission.symbol(node),
         origin=origin(node, f"{node.x.type} * {_weights_text(node)}"),
-        shape=_shape_text(node, source),
+        shape=_shape_text(node, source, groups),
         parameters=parameters(
             (("x", node.x),),
             node.result,
@@ -192,13 +193,13 @@ def _weights_text(node: Layer) -> str:
     return f"{node.outputs} x [{node.x.type.channels}, {rows}, {columns}]"
 
 
-def _shape_text(node: Layer, source: Source) -> str:
+def _shape_text(node: Layer, source: Source, groups: tuple[PanelGroup, ...]) -> str:
     """Return the second line of the comment: fan-in, tile, border, pooling."""
     if isinstance(node, kernel.XnorLayer):
         facts = [f"fan-in {node.fan_in_bits} bits"]
     else:
         facts = [f"fan-in {node.fan_in} pixels"]
-    lanes = 16 * max(group.vectors for group in panel_groups(node.outputs))
+    lanes = max(group.outputs for group in groups)
     unit = "images" if source.is_dense else "pixels"
     facts.append(f"tile {'2x2' if source.is_tile_pooled else '4'} {unit} x {lanes} outputs")
     if node.store.border is not None and not source.is_dense:

@@ -8,9 +8,8 @@ from typing import Final, TypeAlias
 from bnncc.ir import kernel
 from bnncc.ir.types import TensorType
 from bnncc.ir.window import Window
+from bnncc.targets.c.cut import BAND_BYTES, GATHER_BYTES, LayerCut
 from bnncc.targets.c.geometry import (
-    BAND_BYTES,
-    GATHER_BYTES,
     Taps,
     align,
     band_rows,
@@ -132,7 +131,9 @@ def source_of(node: Layer, emission: Emission) -> Source:
         if covers_all:
             return _dense_pixels(node, emission)
     return _pooled(
-        _conv_signs(node, emission) if isinstance(node, kernel.XnorLayer) else _conv_pixels(node), node
+        _conv_signs(node, emission) if isinstance(node, kernel.XnorLayer) else _conv_pixels(node),
+        node,
+        emission.cut.of(node.result.name),
     )
 
 
@@ -259,15 +260,15 @@ def _conv_pixels(node: kernel.IntegerLayer) -> Source:
     )
 
 
-def _pooled(source: Source, node: Layer) -> Source:
+def _pooled(source: Source, node: Layer, cut: LayerCut) -> Source:
     """Return ``source`` with its pooling, its bands, and a place in scratch memory for everything."""
     window = node.store.pool if isinstance(node.store, kernel.StoreSigns) else None
-    is_tile = is_tile_pool(window)
+    is_tile = is_tile_pool(window) and cut.is_pooled_in_tiles
     size = (source.rows, source.columns)
     result_rows, result_columns = size if window is None else window.output_size(*size)
     conv_per_result = 1 if window is None else window.stride[0]
     result_bytes = pixel_bytes(node.outputs)
-    height = band_rows(result_rows, *_row_cost(source, conv_per_result))
+    height = band_rows(result_rows, *_row_cost(source, conv_per_result, cut))
     band = replace(
         source,
         is_tile_pooled=is_tile,
@@ -292,13 +293,11 @@ def _pooled(source: Source, node: Layer) -> Source:
     return _placed(replace(band, pool=pool), conv_rows)
 
 
-def _row_cost(source: Source, conv_per_result: int) -> tuple[int, int]:
+def _row_cost(source: Source, conv_per_result: int, cut: LayerCut) -> tuple[int, int]:
     """Return bytes that one more result row of a band takes, and the budget for them."""
-    if source.gather is not None:
-        return conv_per_result * source.windows_row_bytes, GATHER_BYTES
-    if source.frame is not None:
-        return conv_per_result * source.windows_row_bytes, BAND_BYTES
-    return 0, BAND_BYTES
+    budget = cut.band_bytes or (BAND_BYTES if source.gather is None else GATHER_BYTES)
+    has_copy = source.gather is not None or source.frame is not None
+    return conv_per_result * source.windows_row_bytes if has_copy else 0, budget
 
 
 def _placed(source: Source, conv_rows: int) -> Source:

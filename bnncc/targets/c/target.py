@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, assert_never
 
 from bnncc.codegen.ctext import c_identifier
@@ -15,6 +15,7 @@ from bnncc.ir.kernel import KernelGraph, KernelOp, KernelProgram, Packing, Stora
 from bnncc.targets.c import element_wise, packed_steps
 from bnncc.targets.c.artifact import CArtifact, CKernel
 from bnncc.targets.c.calls import MOVED_WORK, Unit, inputs_of, outputs_of, port_of
+from bnncc.targets.c.cut import NetworkCut
 from bnncc.targets.c.float_layers import emit_float_layer
 from bnncc.targets.c.forms import MACHINES, CForm, CMachine
 from bnncc.targets.c.geometry import align
@@ -37,12 +38,14 @@ class CTarget:
         form: the instructions the kernels are written for.
         machine_flags: what the compiler is told about the processor; None for the least the form needs.
         part: its name among several forms in one library, in symbols and files; empty where it is alone.
+        cut: how the network is cut.
     """
 
     name: ClassVar[str] = "c"
     form: CForm
     machine_flags: tuple[str, ...] | None = None
     part: str = ""
+    cut: NetworkCut = field(default_factory=NetworkCut)
 
     @staticmethod
     def for_machine(machine: CMachine, part: str = "") -> CTarget:
@@ -100,12 +103,13 @@ class CTarget:
     def unit(self, program: KernelProgram) -> Unit:
         """Return what the files are made from."""
         part = f"_{self.part}" if self.part else ""
-        chunk_images = _chunk_images(program.workspace_bytes_per_image)
+        chunk_images = self.cut.chunk_images or _chunk_images(program.workspace_bytes_per_image)
         emission = Emission(
             program=program,
             symbols=function_names(c_identifier(program.graph.name), (n.result for n in program.graph.nodes)),
             word_bytes=self.form.word_bytes,
             chunk_images=chunk_images,
+            cut=self.cut,
         )
         functions = tuple(emit_node(node, emission) for node in program.graph.nodes)
         return Unit(

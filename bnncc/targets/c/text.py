@@ -12,6 +12,7 @@ from bnncc.ir.graph import Node
 from bnncc.ir.kernel import KernelProgram
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from bnncc.ir.window import Border
+from bnncc.targets.c.cut import NetworkCut
 
 _NUMBERS_PER_LINE: Final = 24
 
@@ -63,12 +64,14 @@ class Emission:
         symbols: of the functions, by the name of the node's result.
         word_bytes: of one word of packed signs in this form.
         chunk_images: how many images a call gets at most.
+        cut: how the layers are cut.
     """
 
     program: KernelProgram
     symbols: dict[str, str] = field(repr=False)
     word_bytes: int
     chunk_images: int
+    cut: NetworkCut = field(default_factory=NetworkCut)
 
     def symbol(self, node: Node) -> str:
         """Return the name of the function of ``node``."""

@@ -33,6 +33,7 @@ from bnncc.targets.cuda.elementwise import element_plan
 from bnncc.targets.cuda.fuse import Fuse, Timed
 from bnncc.targets.cuda.layers import float_plan, integer_plan, xnor_plan
 from bnncc.targets.cuda.plan import KernelPlan, declarations, kernel_prefix
+from bnncc.targets.cuda.measured import MeasuredUses
 from bnncc.targets.cuda.select import Choice, Tier, tier_uses
 from bnncc.targets.cuda.wgmma import wgmma_kernel_args, wgmma_packings, wgmma_plan, wgmma_refusal
 from bnncc.targets.cuda.whole import WholeNetwork, whole_network
@@ -58,11 +59,13 @@ class CudaTarget:
     """
 
     name: ClassVar[str] = "cuda"
+        measured: what counts before the cost model.
     tier: Tier = Tier.AUTO
     fuse: Fuse = Fuse.AUTO
 
     @property
     def storage(self) -> StorageForm:
+    measured: MeasuredUses = field(default_factory=MeasuredUses)
         """Return the layouts its kernels work on."""
         return STORAGE
 
@@ -104,6 +107,7 @@ class CudaTarget:
         return _with_source(artifact, program, () if self.fuse is Fuse.PERSISTENT else made, whole)
 
 
+        whole = replace(whole, uses=self.measured.fuse_uses(whole.uses))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kernel:
     """One kernel, and its launch."""
@@ -183,7 +187,7 @@ def _kernels(program: KernelProgram, node: KernelOp, name: str, target: CudaTarg
         wgmma=None if wgmma is None else wgmma.timed,
         no_wgmma=wgmma_refusal(node),
     )
-    uses = tier_uses(choice)
+    uses = target.measured.tier_uses(node.result.name, tier_uses(choice))
     if target.tier is Tier.BMMA:
         return _Kernels(first=bmma or popc, uses=() if bmma else uses)
     if target.tier is not Tier.AUTO:

@@ -1,0 +1,1 @@
+"""Tuning: what runs fastest on this very machine, measured, and remembered."""
