@@ -73,7 +73,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     from bnncc.runtime.random_inputs import random_inputs
     from bnncc.runtime.session import Session
 
-    sizes = tuple(_positive(item) for item in parse_list(batch, (), "--batch"))
+    sizes = tuple(positive(item) for item in parse_list(batch, (), "--batch"))
     if backend not in {"c", "cuda"}:
         raise typer.BadParameter(f"'{backend}' is neither c nor cuda", param_hint="--backend")
     if backend == "cuda":
@@ -115,7 +115,12 @@ def float_baseline(graph: Any) -> Callable[[Any], Any] | None:  # noqa: ANN401 -
     return float_twin(graph, threads=1)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Return the batch size that ``text`` says.
+
+    Raises:
+        typer.BadParameter: it says none.
+    """
     if not text.isdecimal() or not 0 < int(text) <= 1 << 20:
         raise typer.BadParameter(f"'{text}' is not a batch size", param_hint="--batch")
     return int(text)

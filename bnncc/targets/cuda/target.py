@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, assert_never
 
 from bnncc._resources import resource_dir
@@ -32,9 +32,9 @@ from bnncc.targets.cuda.describe import origin_text, traffic_of
 from bnncc.targets.cuda.elementwise import element_plan
 from bnncc.targets.cuda.fuse import Fuse, Timed
 from bnncc.targets.cuda.layers import float_plan, integer_plan, xnor_plan
-from bnncc.targets.cuda.plan import KernelPlan, declarations, kernel_prefix
 from bnncc.targets.cuda.measured import MeasuredUses
 from bnncc.targets.cuda.select import Choice, Tier, tier_uses
+from bnncc.targets.cuda.plan import KernelPlan, declarations, kernel_prefix
 from bnncc.targets.cuda.wgmma import wgmma_kernel_args, wgmma_packings, wgmma_plan, wgmma_refusal
 from bnncc.targets.cuda.whole import WholeNetwork, whole_network
 from bnncc.targets.target import SourceFile

@@ -15,7 +15,7 @@ BNNCC_DEFINE_LAYER(table_i8, BNNCC_TABLE_I8, signs, bnncc_signs, 4)
 BNNCC_DEFINE_LAYER(xnor, BNNCC_XNOR, values, bnncc_values, 1)
 
 /* n0: i8[30] * 65 x [30, 1, 1] -> sign[65] nhwc_words64
- * fan-in 30 pixels, tile 4 images x 48 outputs */
+ * fan-in 30 pixels, tile 4 images x 64 outputs */
 BNNCC_FUNCTION void mlp_n0(
     const unsigned char *blob, const int8_t *x, unsigned char *y, size_t images, const bnncc_share *share, unsigned char *scratch)
 {
