@@ -67,6 +67,21 @@ class WeightTiles:
     packing: Packing
 
 
+class IntegerForm(Enum):
+    """How the weights of an integer layer are stored; ``k`` runs over channel, tap row, tap column.
+
+    - ``BYTES``: i8 ``[ceil(O / lanes)][ceil(K / 4)][lanes][4]`` of -1/+1, 0 past ``K`` and ``O``.
+    - ``FIFTEENS``: u32 ``[ceil(O / 32)][ceil(K / 15)][16]`` as `pack_row_bits` gives them: 15 signs of each
+      of two outputs in a word, to look up sums of five pixels.
+    - ``QUADS``: u32 ``[ceil(O / lanes)][ceil(K / 32)][lanes]`` as `pack_quad_bits` gives them: a word is 32
+      signs of one output, four of which become four bytes by one shift.
+    """
+
+    BYTES = "bytes"
+    FIFTEENS = "fifteens"
+    QUADS = "quads"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageForm:
     """The layouts that one form of one target works on.
@@ -78,7 +93,8 @@ class StorageForm:
         integer_lanes: outputs side by side in the weights of integer layers.
         images_per_group: the batch is stored in whole groups of this many images.
         has_weight_ones: whether binary layers carry the ones of their weights.
-        has_tables: whether dense integer layers look up sums of five pixels, their weights as bits.
+        dense_integers: how dense integer layers store their weights.
+        integer_windows: how other integer layers do.
     """
 
     spatial: Layout
@@ -87,7 +103,8 @@ class StorageForm:
     integer_lanes: int
     images_per_group: int
     has_weight_ones: bool = False
-    has_tables: bool = False
+    dense_integers: IntegerForm = IntegerForm.BYTES
+    integer_windows: IntegerForm = IntegerForm.BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +191,7 @@ class IntegerLayer(Node):
 
     Shapes:
         x: ``[C, H, W]`` or ``[C]`` u8 or i8, PLAIN.
-        weight: i8 ``[ceil(O / lanes)][ceil(K / 4)][lanes][4]`` of -1/+1, 0 past ``K`` and ``O``; where
-            ``is_tabled``, u32 ``[ceil(O / 32)][ceil(K / 15)][16]`` as `pack_row_bits` gives them.
+        weight: as ``form`` says.
         result: as for `XnorLayer`.
     """
 
@@ -185,7 +201,12 @@ class IntegerLayer(Node):
     window: Window
     outputs: int
     store: Store
-    is_tabled: bool = False
+    form: IntegerForm = IntegerForm.BYTES
+
+    @property
+    def is_tabled(self) -> bool:
+        """Return whether sums of pixels are looked up."""
+        return self.form is IntegerForm.FIFTEENS
 
     @property
     def fan_in(self) -> int:

@@ -217,6 +217,32 @@ def pack_row_bits(signs: Signs) -> Words:
     return np.ascontiguousarray((halves[:, 0] | halves[:, 1] << 16).transpose(0, 2, 1))
 
 
+def pack_quad_bits(signs: Signs, lanes: int) -> Words:
+    """Return the weights of an integer layer as bits, 32 of one output in a word.
+
+    Bit ``8 * b + q`` of a word is the sign of input ``4 * q + b`` of the 32: shifted by ``q``, the lowest bit
+    of each byte belongs to one of four neighbouring inputs. Bits past ``K`` and outputs past ``O`` are 0.
+
+    Shapes:
+        signs: ``[O, C, kh, kw]``; ``k`` runs over channel, tap row, tap column.
+        result: ``[ceil(O / lanes), ceil(K / 32), lanes]``.
+    """
+    flat = signs.reshape(signs.shape[0], -1)
+    outputs, fan_in = flat.shape
+    padded = np.full((-(-outputs // lanes) * lanes, -(-fan_in // 32) * 32), -1, np.int8)
+    padded[:outputs, :fan_in] = flat
+    by_byte = padded.reshape(len(padded), -1, 8, 4).swapaxes(2, 3)
+    words = pack_words(np.ascontiguousarray(by_byte).reshape(len(padded), -1))
+    return np.ascontiguousarray(words.reshape(-1, lanes, words.shape[1]).transpose(0, 2, 1))
+
+
+def unpack_quad_bits(words: Words, outputs: int, fan_in: int) -> Signs:
+    """Return ``[O, K]`` signs from what `pack_quad_bits` gave."""
+    by_output = np.ascontiguousarray(words.transpose(0, 2, 1)).reshape(-1, words.shape[1])
+    signs = unpack_words(by_output, 32 * words.shape[1]).reshape(len(by_output), -1, 4, 8)
+    return signs.swapaxes(2, 3).reshape(len(by_output), -1)[:outputs, :fan_in]
+
+
 def unpack_row_bits(words: Words, outputs: int, fan_in: int) -> npt.NDArray[np.int8]:
     """Return ``[O, K]`` signs from what `pack_row_bits` gave."""
     by_lane = words.transpose(0, 2, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,14 @@ import numpy.typing as npt
 from bnncc.diagnostics import InternalError
 from bnncc.ir import bit, kernel
 from bnncc.ir.graph import Output, digest_of, freeze
-from bnncc.ir.packing import pack_integer_weights, pack_row_bits, pack_weights, pack_words, weight_ones
+from bnncc.ir.packing import (
+    pack_integer_weights,
+    pack_quad_bits,
+    pack_row_bits,
+    pack_weights,
+    pack_words,
+    weight_ones,
+)
 from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from bnncc.ir.window import Window
 from bnncc.passes.rewrite import with_operands
@@ -69,6 +76,18 @@ def _named_after_weights(graph: bit.BitGraph) -> bit.BitGraph:
         nodes.append(moved)
     outputs = tuple(Output(o.name, renamed.get(o.value.name, o.value)) for o in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs)
+
+
+def _integer_weights(weight: Array, form: kernel.IntegerForm, lanes: int) -> Array:
+    match form:
+        case kernel.IntegerForm.BYTES:
+            return pack_integer_weights(weight, lanes)
+        case kernel.IntegerForm.FIFTEENS:
+            return pack_row_bits(weight)
+        case kernel.IntegerForm.QUADS:
+            return pack_quad_bits(weight, lanes)
+        case _:
+            assert_never(form)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,21 +162,19 @@ class _Lowering:
                 weight_ones=ones,
             )
         lanes = self.storage.integer_lanes
-        is_tabled = self.storage.has_tables and node.window is None
-        if is_tabled:
-            stored = self._add(f"{node.weight.name}.packed", Elem.U32, pack_row_bits(weight))
-        else:
-            stored = self._add(f"{node.weight.name}.packed", Elem.I8, pack_integer_weights(weight, lanes))
+        form = self.storage.dense_integers if node.window is None else self.storage.integer_windows
+        stored = _integer_weights(weight, form, lanes)
+        elem = Elem.I8 if form is kernel.IntegerForm.BYTES else Elem.U32
         return kernel.IntegerLayer(
             result=node.result,
             span=node.span,
             x=node.x,
-            weight=stored,
+            weight=self._add(f"{node.weight.name}.packed", elem, stored),
             lanes=lanes,
             window=window,
             outputs=outputs,
             store=self._store(node.epilogue, outputs, lanes, None),
-            is_tabled=is_tabled,
+            form=form,
         )
 
     def _store(

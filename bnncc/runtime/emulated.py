@@ -181,7 +181,8 @@ class EmulatedExecutable:
             if region.is_writable:  # what lay there before means nothing to this launch
                 workspace.poison(region.address - workspace.address, region.size_bytes)
         if isinstance(launch, PersistentLaunch):
-            grid, block, dynamic = (self._resident_blocks, 1, 1), (launch.threads, 1, 1), 0
+            blocks = launch.blocks(addresses.images, self._resident_blocks)
+            grid, block, dynamic = (blocks, 1, 1), (launch.threads, 1, 1), 0
         else:
             geometry = launch.geometry
             grid, block = geometry.grid(addresses.images), geometry.block

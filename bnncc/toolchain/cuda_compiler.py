@@ -58,12 +58,19 @@ class DeviceImage:
         kind: ``ptx`` (text, for that architecture and later ones) or ``cubin`` (machine code).
         data: the image.
         reports: one for each kernel of a cubin; none for PTX.
+        ptx: what a cubin was assembled from.
     """
 
     arch: str
     kind: ImageKind
     data: bytes
     reports: tuple[KernelReport, ...] = ()
+    ptx: bytes = b""
+
+    @property
+    def with_ptx(self) -> tuple[DeviceImage, DeviceImage]:
+        """Return the PTX that a cubin was assembled from, and the cubin."""
+        return DeviceImage(arch=self.arch, kind="ptx", data=self.ptx), self
 
 
 class CudaCompiler(Protocol):
@@ -129,11 +136,12 @@ def compile_cuda(
         PlatformError: the architecture is unknown, here or to the compiler.
     """
     arch = known_arch(arch)
-    key = cache_key("cuda", *_REPORT_FIELDS, compiler.identity, arch, kind, str(has_lines), source)
+    key = cache_key("cuda", "ptx", *_REPORT_FIELDS, compiler.identity, arch, kind, str(has_lines), source)
 
     def build(folder: Path) -> None:
         image = compiler.compile(source, arch, kind, has_lines=has_lines)
         (folder / "image").write_bytes(image.data)
+        (folder / "ptx").write_bytes(image.ptx)
         reports = json.dumps([asdict(report) for report in image.reports], indent=1)
         (folder / "reports.json").write_text(reports, encoding="utf-8")
 
@@ -143,6 +151,7 @@ def compile_cuda(
         arch=arch,
         kind=kind,
         data=(folder / "image").read_bytes(),
+        ptx=(folder / "ptx").read_bytes(),
         reports=tuple(KernelReport(**report) for report in reports),
     )
 

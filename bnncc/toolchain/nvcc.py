@@ -54,11 +54,16 @@ class Nvcc:
             (Path(folder) / "model.cu").write_text(source, encoding="utf-8")
             flags = [f"-{kind}", f"-arch={arch}", "-std=c++17", "-Werror", "all-warnings"]
             flags += ["-lineinfo"] if has_lines else []
-            flags += ["-Xptxas", "-v"] if kind == "cubin" else []
+            flags += ["-Xptxas", "-v", "--keep"] if kind == "cubin" else []
             log = self._run([*flags, "-o", "model.out", "model.cu"], Path(folder), arch)
             data = (Path(folder) / "model.out").read_bytes()
+            ptx = (Path(folder) / "model.ptx").read_bytes() if kind == "cubin" else b""
         return DeviceImage(
-            arch=arch, kind=kind, data=data, reports=parse_reports(log) if kind == "cubin" else ()
+            arch=arch,
+            kind=kind,
+            data=data,
+            reports=parse_reports(log) if kind == "cubin" else (),
+            ptx=ptx,
         )
 
     def _run(self, arguments: list[str], folder: Path, arch: str) -> str:

@@ -62,11 +62,13 @@ class Nvrtc:
             if status != _SUCCESS or _WARNING.search(log):
                 raise CudaCompilerError("NVRTC", arch, log)
             data = self._bytes(program, "nvrtcGetCUBIN" if kind == "cubin" else "nvrtcGetPTX")
+            ptx = self._bytes(program, "nvrtcGetPTX").rstrip(b"\0") if kind == "cubin" else b""
         return DeviceImage(
             arch=arch,
             kind=kind,
             data=data.rstrip(b"\0") if kind == "ptx" else data,
             reports=parse_reports(log) if kind == "cubin" else (),
+            ptx=ptx,
         )
 
     @contextmanager

@@ -46,6 +46,15 @@ __device__ __forceinline__ int bnncc_dot4_i8(unsigned x, int weight, int sum)
     return result;
 }
 
+// Four signs as four signed bytes, +1 and -1: bit QUAD of each byte of the word. They are moved to the tops of the
+// bytes, each is spread over its byte (0xff for +1), and what is left is to make that 1 and the others 0xff.
+__device__ __forceinline__ int bnncc_signs(unsigned word, int quad)
+{
+    int spread;
+    asm("prmt.b32 %0, %1, %1, 0xba98;" : "=r"(spread) : "r"(word << (7 - quad)));
+    return ~spread | 0x01010101;
+}
+
 // fl32(fl32(scale * x) + shift): two roundings, never one fused multiply-add.
 __device__ __forceinline__ float bnncc_affine(float x, float scale, float shift)
 {

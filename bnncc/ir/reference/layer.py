@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from bnncc.ir import kernel
 from bnncc.ir.packing import (
     load_vectors,
     repack_weights,
+    unpack_quad_bits,
     unpack_row_bits,
     unpack_words,
     vectors_per_pixel,
@@ -81,11 +82,7 @@ def integer_sums(node: kernel.IntegerLayer, x: Int64, weight: Array) -> Int64:
         x: ``[N, C, H, W]``. weight: as `kernel.IntegerLayer` says. result: ``[N, O, H', W']``.
     """
     rows, columns = node.window.kernel
-    if node.is_tabled:
-        by_output = unpack_row_bits(weight, node.outputs, node.fan_in)
-    else:
-        by_lane = weight.transpose(0, 2, 1, 3).reshape(-1, weight.shape[1] * 4)
-        by_output = by_lane[: node.outputs, : node.fan_in]
+    by_output = _integer_weights(node, weight)
     taps = by_output.astype(np.int64).reshape(node.outputs, -1, rows, columns)
     padded = pad_image(x, node.window, 0)
     size = node.window.output_size(*node.x.type.spatial)
@@ -96,6 +93,20 @@ def integer_sums(node: kernel.IntegerLayer, x: Int64, weight: Array) -> Int64:
                 "ncyx,oc->noyx", window_pixels(padded, node.window, (i, j), size), taps[:, :, i, j]
             )
     return total
+
+
+def _integer_weights(node: kernel.IntegerLayer, weight: Array) -> Array:
+    """Return the signs of an integer layer. Shapes: ``[O, K]``."""
+    match node.form:
+        case kernel.IntegerForm.FIFTEENS:
+            return unpack_row_bits(weight, node.outputs, node.fan_in)
+        case kernel.IntegerForm.QUADS:
+            return unpack_quad_bits(weight, node.outputs, node.fan_in)
+        case kernel.IntegerForm.BYTES:
+            by_lane = weight.transpose(0, 2, 1, 3).reshape(-1, weight.shape[1] * 4)
+            return by_lane[: node.outputs, : node.fan_in]
+        case _:
+            assert_never(node.form)
 
 
 def float_sums(node: kernel.FloatLayer, x: npt.NDArray[np.float32], weight: Array) -> npt.NDArray[np.float32]:

@@ -145,10 +145,11 @@ class LoadedNetwork:
     def _call(self, launch: Launch | PersistentLaunch, addresses: Addresses) -> KernelCall:
         if isinstance(launch, PersistentLaunch):
             resident = self._code.resident_blocks(launch.kernel, launch.threads)
+            blocks = launch.blocks(addresses.images, resident * self.session.device.multiprocessors)
             return KernelCall(
                 kernel=launch.kernel,
                 origin=launch.origin,
-                grid=(resident * self.session.device.multiprocessors, 1, 1),
+                grid=(blocks, 1, 1),
                 block=(launch.threads, 1, 1),
                 arguments=addresses.arguments(launch),
                 cooperative=True,

@@ -8,7 +8,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from bnncc.ir.kernel import Packing, StorageForm
+from bnncc.ir.kernel import IntegerForm, Packing, StorageForm
 from bnncc.ir.types import Layout
 
 OUTPUTS_PER_PANEL: Final = 16
@@ -85,7 +85,7 @@ class CForm(Enum):
                 is_by_byte=self is CForm.AVX2,
             ),
             integer_lanes=OUTPUTS_PER_PANEL,
-            has_tables=self is CForm.AVX512,
+            dense_integers=IntegerForm.FIFTEENS if self is CForm.AVX512 else IntegerForm.BYTES,
             images_per_group=1,
         )
 

@@ -171,8 +171,8 @@ class IntegerConvArgs(WindowArgs):
     template: ClassVar[str] = "cuda/integer_conv.cu.j2"
     tables: str
     channels: int
-    quads: int
-    staged_quads: int
+    words: int
+    staged_words: int
     groups: int
     tile: Tile
     x_type: str
@@ -194,8 +194,8 @@ class IntegerDenseArgs:
     layer: str
     parameters: str
     fan_in: int
-    quads: int
-    staged_quads: int
+    words: int
+    staged_words: int
     groups: int
     dot4: str
     store: StoreArgs

@@ -128,16 +128,24 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersistentPhase:
-    """One layer of a persistent kernel: the value it makes, its place in the user's source, its tier."""
+    """One layer of a persistent kernel.
+
+    Args:
+        node: the value it makes.
+        origin: its place in the user's source.
+        tier: how it multiplies.
+        geometry: its tiles; blocks and grid are those of the launch.
+    """
 
     node: str
     origin: str
     tier: str
+    geometry: LaunchGeometry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersistentLaunch:
-    """All layers of the network in one cooperative launch; any number of blocks, all resident, will do.
+    """All layers of the network in one cooperative launch; right for any number of blocks, all resident.
 
     Args:
         kernel: name of the function in the source.
@@ -171,6 +179,14 @@ class PersistentLaunch:
     def block_shape(self) -> BlockShape:
         """Return what decides how many blocks a multiprocessor holds, besides the machine code."""
         return BlockShape(threads=self.threads)
+
+    def most_tiles(self, images: int) -> int:
+        """Return the tiles of its largest layer: blocks beyond them only make barriers longer."""
+        return max(phase.geometry.tiles(images) for phase in self.phases)
+
+    def blocks(self, images: int, resident: int) -> int:
+        """Return how many blocks to launch for ``images``, of ``resident`` that the device holds at once."""
+        return max(1, min(resident, self.most_tiles(images)))
 
     @property
     def tiers(self) -> frozenset[str]:

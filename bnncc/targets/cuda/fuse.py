@@ -58,6 +58,10 @@ class Candidate:
     barriers: int
     phases: tuple[Timed, ...]
 
+    def most_tiles(self, images: int) -> int:
+        """Return the tiles of its largest layer: as many blocks it wants, if the device holds them."""
+        return max(geometry.tiles(images) for geometry, _, _ in self.phases)
+
     def seconds(self, device: DeviceRates, images: int) -> float:
         """Return the least time of a run, the launch included."""
         work = sum(layer_seconds(phase, device, images) for phase in self.phases)
@@ -104,7 +108,8 @@ def _use(
     micro = (
         f"{1e6 * best.seconds(device, 1):.1f} us in one launch, {1e6 * in_launches(1):.1f} us in {launches}"
     )
-    reason = f"{micro} at 1 image (cost model, {device.name})"
+    blocks = f"blocks for its {best.most_tiles(1)} tiles"
+    reason = f"{micro} at 1 image, {blocks} (cost model, {device.name})"
     if fuse is Fuse.PERSISTENT:
         return FuseUse(arch=device.arch, kernel=best.kernel, to_images=None, reason=reason)
     return FuseUse(

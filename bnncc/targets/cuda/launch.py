@@ -24,7 +24,7 @@ MAX_RESIDENT_BLOCKS: Final = 16
 BUSY_BLOCKS: Final = 128
 """Blocks an image from which a large GPU is busy with batch 1."""
 _TILES: Final = ((8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 2), (1, 1))
-_STAGED_QUADS: Final = 64
+_STAGED_WORDS: Final = 8
 _EARLY_VECTORS: Final = 8
 """Four registers each."""
 
@@ -233,9 +233,9 @@ def staged_planes(tile: Tile, planes: int) -> int:
     return min(planes, room // (tile.patch_pixels * 16))
 
 
-def staged_quads(quads: int) -> int:
-    """Return how many words of four bytes an integer layer stages at a time, a multiple of four."""
-    return min(-(-quads // 4) * 4, _STAGED_QUADS)
+def staged_words(words: int) -> int:
+    """Return how many runs of 32 inputs, the signs of a word, an integer layer stages at a time."""
+    return min(words, _STAGED_WORDS)
 
 
 def map_geometry(threads_per_image: int) -> LaunchGeometry:

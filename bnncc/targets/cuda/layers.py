@@ -111,7 +111,7 @@ def integer_plan(program: KernelProgram, node: IntegerLayer, name: str) -> Kerne
     x_type = C_TYPES[node.x.type.elem]
     parameters = (
         reads("x", x_type, node.x),
-        constant("weight", "int", program, node.weight),
+        constant("weight", "unsigned", program, node.weight),
         *store_parameters(program, node),
     )
     if is_row_layer(node):
@@ -122,9 +122,9 @@ def integer_plan(program: KernelProgram, node: IntegerLayer, name: str) -> Kerne
 def _integer_dense(
     program: KernelProgram, node: IntegerLayer, name: str, parameters: tuple[Parameter, ...]
 ) -> KernelPlan:
-    quads = ceil_div(node.fan_in, 4)
-    staged = launch.staged_quads(quads)
-    shared = launch.ROW_IMAGES * staged * 4 + launch.ROW_PARTIAL_BYTES
+    words = ceil_div(node.fan_in, 32)
+    staged = launch.staged_words(words)
+    shared = launch.ROW_IMAGES * staged * 32 + launch.ROW_PARTIAL_BYTES
     geometry = launch.row_geometry(stored_groups(node), shared)
     body = LayerBody(name=layer_name(program, name), has_shared=True)
     lines = ("dp4a: a lane is an output, a tile 32 outputs of 8 images; 8 warps share the inputs",)
@@ -133,8 +133,8 @@ def _integer_dense(
         layer=body.name,
         parameters=tile_declarations(parameters),
         fan_in=node.fan_in,
-        quads=quads,
-        staged_quads=staged,
+        words=words,
+        staged_words=staged,
         groups=group_count(node.outputs),
         dot4=_DOT4[node.x.type.elem],
         store=store_args(node),
@@ -146,11 +146,11 @@ def _integer_conv(
     program: KernelProgram, node: IntegerLayer, name: str, parameters: tuple[Parameter, ...]
 ) -> KernelPlan:
     height, width = node.x.type.spatial
-    quads = ceil_div(node.fan_in, 4)
-    staged = launch.staged_quads(quads)
+    words = ceil_div(node.fan_in, 32)
+    staged = launch.staged_words(words)
     tile = launch.spread_tile(launch.choose_tile(tile_problem(node), bytes_per_patch_pixel=0))
     words_bytes = tile.pixel_slots * 4 if isinstance(node.store, StoreSigns) else 0
-    shared = tile.warps * tile.pixels_per_thread * staged * 4 + words_bytes
+    shared = tile.warps * tile.pixels_per_thread * staged * 32 + words_bytes
     geometry = launch.tile_geometry(tile, stored_groups(node), shared)
     body = _tile_body(program, name, tile)
     template_args = args.IntegerConvArgs(
@@ -162,8 +162,8 @@ def _integer_conv(
         width=width,
         window=node.window,
         channels=node.x.type.channels,
-        quads=quads,
-        staged_quads=staged,
+        words=words,
+        staged_words=staged,
         groups=group_count(node.outputs),
         tile=tile,
         x_type=C_TYPES[node.x.type.elem],

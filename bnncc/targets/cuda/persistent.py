@@ -87,7 +87,12 @@ def persistent_kernel(program: KernelProgram, name: str, plans: tuple[KernelPlan
         threads=MAP_THREADS,
         shared_bytes=shared_bytes,
         phases=tuple(
-            PersistentPhase(node=phase.node.result.name, origin=str(phase.node.span), tier=phase.plan.tier)
+            PersistentPhase(
+                node=phase.node.result.name,
+                origin=str(phase.node.span),
+                tier=phase.plan.tier,
+                geometry=phase.plan.geometry,
+            )
             for phase in phases
         ),
         barriers=sum(phase.has_barrier for phase in phases),

@@ -15,6 +15,7 @@ from bnncc.ir import bit
 from bnncc.ir.bit import BitGraph
 from bnncc.ir.kernel import (
     FloatLayer,
+    IntegerForm,
     IntegerLayer,
     KernelGraph,
     KernelOp,
@@ -44,6 +45,8 @@ STORAGE = StorageForm(
     rows=Layout.ROWS8X128,
     packing=Packing(lanes=32, vector_bits=128),
     integer_lanes=32,
+    dense_integers=IntegerForm.QUADS,
+    integer_windows=IntegerForm.QUADS,
     images_per_group=8,
     has_weight_ones=True,
 )

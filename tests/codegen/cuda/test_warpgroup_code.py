@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.gpu_check.networks import example
 from bnncc.diagnostics import PlatformError
-from bnncc.ir.kernel import XnorLayer
+from bnncc.ir.kernel import IntegerLayer, XnorLayer
 from bnncc.ir.types import Elem
 from bnncc.targets.cuda.select import Tier
 from bnncc.targets.cuda.target import CudaTarget
@@ -71,6 +71,26 @@ def test_elsewhere_there_are_none():
     for arch in ("sm_80", "sm_90"):
         image = compiler.compile(artifact.source.text, arch, "cubin")
         assert not [report.kernel for report in image.reports if report.kernel.endswith("_wgmma")]
+
+
+@pytest.mark.parametrize("name", ["cifar10_convnet", "mnist_mlp"])
+def test_a_first_layer_moves_the_floor(name):
+    """Bytes in, packed signs out, one bit a weight; 32 inputs and 32 outputs are units."""
+    program, artifact = emitted(name, Tier.AUTO)
+    node = program.graph.nodes[0]
+    assert isinstance(node, IntegerLayer)
+    traffic, x, y = artifact.launches[0].traffic, node.x.type, node.result.type
+    assert traffic.read_bytes_per_image == x.count
+    assert traffic.written_bytes_per_image == -(-y.channels // 128) * 16 * y.spatial[0] * y.spatial[1]
+    assert program.slice(node.weight).size_bytes == -(-node.outputs // 32) * 32 * -(-node.fan_in // 32) * 4
+
+
+def test_one_image_of_the_mlp_moves_its_bits_once():
+    """784 * 4096 + 2 * 4096 * 4096 + 4096 * 10 signs, and 3 * 4096 limits."""
+    _, artifact = emitted("mnist_mlp", Tier.POPC)
+    bits = 784 * 4096 + 2 * 4096 * 4096 + 4096 * 10
+    moved = sum(launch.traffic.constant_bytes for launch in artifact.launches)
+    assert bits // 8 + 3 * 4096 * 4 <= moved <= 1.01 * (bits // 8 + 3 * 4096 * 4)
 
 
 @pytest.mark.parametrize("tile", DENSE_TILES, ids=lambda tile: f"{tile.rows}x{tile.columns}")

@@ -22,7 +22,7 @@
 //   u8[3, 32, 32] -> u8 x sign conv 3x3 padding 1, 1, 1, 1 -> threshold (9 border classes) -> sign[128, 32, 32]
 //   tier dp4a: a lane is a channel, a tile 32 channels of 4x8 sums, a thread 4 sums
 //   32 blocks for an image, times 4 groups of channels; 256 threads; 1152 B of shared memory
-//   An image: 3072 B read, 16384 B written; 8192 B of constants
+//   An image: 3072 B read, 16384 B written; 5120 B of constants
 // Which row of the border table a sum uses: conv1_row[y] + conv1_column[x].
 static __constant__ unsigned short conv1_row[32] = {0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6};
 static __constant__ unsigned short conv1_column[32] = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2};
@@ -30,8 +30,8 @@ struct conv1_layer {
     static constexpr int C = 3, H = 32, W = 32;  // input
     static constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
     static constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
-    static constexpr int FAN_IN = C * KERNEL_H * KERNEL_W, QUADS = 7;  // bytes and quads of bytes of a window
-    static constexpr int STAGED = 8;  // quads at a time
+    static constexpr int FAN_IN = C * KERNEL_H * KERNEL_W, WORDS = 1;  // bytes of a window; 32 signs of a channel are a word
+    static constexpr int STAGED = 1;  // words at a time
     static constexpr int GROUPS = 4;  // of 32 output channels, one channel a lane
     static constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 32, OUT_W = 32;  // sums, results
     static constexpr int TILES = 32, TILES_X = 4;  // of an image, a block each
@@ -39,13 +39,13 @@ struct conv1_layer {
     static constexpr int PIXELS = 4, WARPS = 8, SLOTS = 32;  // sums a thread, warps, sums in all
 
     struct Shared {
-        uint4 windows[WARPS * PIXELS][STAGED / 4];  // the pixels under each sum, four bytes a word
+        uint4 windows[WARPS * PIXELS][STAGED * 2];  // the pixels under each sum
         unsigned words[SLOTS];
     };
 
     static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
         const unsigned char *__restrict__ x,
-        const int *__restrict__ weight,
+        const unsigned *__restrict__ weight,
         const int *__restrict__ limits,
         unsigned *__restrict__ y)
     {
@@ -58,14 +58,14 @@ struct conv1_layer {
         const int out_x = tile % TILES_X * 8;
         const int sums_y = out_y, sums_x = out_x;  // first sum of the tile
         const unsigned char *x_image = x + (size_t)image * (C * H * W);
-        const int *weight_lane = weight + (size_t)group * QUADS * 32 + lane;
+        const unsigned *weight_lane = weight + (size_t)group * WORDS * 32 + lane;
 
         for (int first = warp * PIXELS; first < SLOTS; first += WARPS * PIXELS) {
             int sums[PIXELS] = {};
-            for (int quad = 0; quad < QUADS; quad += STAGED) {
+            for (int first_word = 0; first_word < WORDS; first_word += STAGED) {
                 __syncthreads();
-                for (int i = threadIdx.x; i < WARPS * PIXELS * STAGED * 4; i += 256) {
-                    const int pixel = first - warp * PIXELS + i / (STAGED * 4), k = quad * 4 + i % (STAGED * 4);
+                for (int i = threadIdx.x; i < WARPS * PIXELS * STAGED * 32; i += 256) {
+                    const int pixel = first - warp * PIXELS + i / (STAGED * 32), k = first_word * 32 + i % (STAGED * 32);
                     const int in_y = (sums_y + pixel / TILE_W) * STRIDE_H - PAD_TOP +
                                      k / KERNEL_W % KERNEL_H * DILATION_H;
                     const int in_x = (sums_x + pixel % TILE_W) * STRIDE_W - PAD_LEFT +
@@ -76,18 +76,22 @@ struct conv1_layer {
                         is_inside ? (unsigned char)x_image[(channel * H + in_y) * W + in_x] : 0;
                 }
                 __syncthreads();
-                for (int q = 0; q < STAGED && quad + q < QUADS && group < GROUPS; q += 4) {
-                    int w[4];
+                for (int w = 0; w < STAGED && first_word + w < WORDS && group < GROUPS; ++w) {
+                    const unsigned word = weight_lane[(first_word + w) * 32];
 #pragma unroll
-                    for (int j = 0; j < 4; ++j)
-                        w[j] = quad + q + j < QUADS ? weight_lane[(quad + q + j) * 32] : 0;
+                    for (int half = 0; half < 2; ++half) {
+                        int signs[4];
 #pragma unroll
-                    for (int i = 0; i < PIXELS; ++i) {
-                        const uint4 pixels = shared.windows[warp * PIXELS + i][q / 4];
-                        sums[i] = bnncc_dot4_u8(pixels.x, w[0], sums[i]);
-                        sums[i] = bnncc_dot4_u8(pixels.y, w[1], sums[i]);
-                        sums[i] = bnncc_dot4_u8(pixels.z, w[2], sums[i]);
-                        sums[i] = bnncc_dot4_u8(pixels.w, w[3], sums[i]);
+                        for (int j = 0; j < 4; ++j)
+                            signs[j] = bnncc_signs(word, half * 4 + j);
+#pragma unroll
+                        for (int i = 0; i < PIXELS; ++i) {
+                            const uint4 pixels = shared.windows[warp * PIXELS + i][w * 2 + half];
+                            sums[i] = bnncc_dot4_u8(pixels.x, signs[0], sums[i]);
+                            sums[i] = bnncc_dot4_u8(pixels.y, signs[1], sums[i]);
+                            sums[i] = bnncc_dot4_u8(pixels.z, signs[2], sums[i]);
+                            sums[i] = bnncc_dot4_u8(pixels.w, signs[3], sums[i]);
+                        }
                     }
                 }
             }
@@ -122,7 +126,7 @@ struct conv1_layer {
 extern "C" __global__ void __launch_bounds__(256, 2)
 bnncc_convnet_conv1(
     const unsigned char *__restrict__ x,
-    const int *__restrict__ weight,
+    const unsigned *__restrict__ weight,
     const int *__restrict__ limits,
     unsigned *__restrict__ y)
 {
@@ -847,11 +851,11 @@ struct conv2_bmma_wide_layer {
 //   u8[3, 32, 32] -> 4 layers -> f32[10]
 //   every block takes tiles of every layer; 3 barriers of all blocks stand between
 //   256 threads; 8192 B of shared memory, what the largest layer needs
-//   An image: 23568 B read, 20536 B written, through L2; 556696 B of constants
+//   An image: 23568 B read, 20536 B written, through L2; 553624 B of constants
 extern "C" __global__ void __launch_bounds__(256, 2)
 bnncc_convnet_persistent(
     const unsigned char *__restrict__ image,
-    const int *__restrict__ conv1_weight,
+    const unsigned *__restrict__ conv1_weight,
     const int *__restrict__ conv1_limits,
     unsigned *conv1,
     const uint4 *__restrict__ conv2_weight,
@@ -879,7 +883,7 @@ bnncc_convnet_persistent(
     } shared;
 
     // While the first layer works, the weights of all layers come into the L2 cache.
-    bnncc_prefetch(conv1_weight, 3584);
+    bnncc_prefetch(conv1_weight, 512);
     bnncc_prefetch(conv2_weight, 18432);
     bnncc_prefetch(dense1_weight, 524288);
     bnncc_prefetch(dense2_weight, 512);
@@ -937,12 +941,12 @@ bnncc_convnet_persistent(
 //   u8[3, 32, 32] -> 4 layers -> f32[10]
 //   every block takes tiles of every layer; 3 barriers of all blocks stand between
 //   256 threads; 9552 B of shared memory, what the largest layer needs
-//   An image: 23568 B read, 20536 B written, through L2; 556696 B of constants
+//   An image: 23568 B read, 20536 B written, through L2; 553624 B of constants
 #if BNNCC_HAS_BMMA
 extern "C" __global__ void __launch_bounds__(256, 2)
 bnncc_convnet_persistent_bmma(
     const unsigned char *__restrict__ image,
-    const int *__restrict__ conv1_weight,
+    const unsigned *__restrict__ conv1_weight,
     const int *__restrict__ conv1_limits,
     unsigned *conv1,
     const uint4 *__restrict__ conv2_weight,
@@ -971,7 +975,7 @@ bnncc_convnet_persistent_bmma(
     } shared;
 
     // While the first layer works, the weights of all layers come into the L2 cache.
-    bnncc_prefetch(conv1_weight, 3584);
+    bnncc_prefetch(conv1_weight, 512);
     bnncc_prefetch(conv2_weight, 18432);
     bnncc_prefetch(dense1_weight, 524288);
     bnncc_prefetch(dense2_weight, 512);

@@ -18,22 +18,22 @@
 //   u8[784] -> u8 x sign dense -> threshold -> sign[512]
 //   dp4a: a lane is an output, a tile 32 outputs of 8 images; 8 warps share the inputs
 //   1 block for 8 images, times 16 groups of channels; 256 threads; 10240 B of shared memory
-//   An image: 784 B read, 64 B written; 403456 B of constants
+//   An image: 784 B read, 64 B written; 53248 B of constants
 struct dense1_layer {
     static constexpr int FAN_IN = 784;  // bytes of one image
-    static constexpr int QUADS = 196;  // of four inputs
-    static constexpr int STAGED = 64;  // quads at a time
+    static constexpr int WORDS = 25;  // of 32 inputs: so many signs of an output are a word
+    static constexpr int STAGED = 8;  // words at a time
     static constexpr int GROUPS = 16;  // of 32 outputs
     static constexpr int COLUMNS = 32;  // outputs of a tile, one a lane
 
     struct Shared {
-        uint4 staged[8][STAGED / 4];
+        uint4 staged[8][STAGED * 2];  // the inputs of eight images
         int partial[8][8][32];  // warp, image, lane
     };
 
     static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
         const unsigned char *__restrict__ x,
-        const int *__restrict__ weight,
+        const unsigned *__restrict__ weight,
         const int *__restrict__ limits,
         unsigned *__restrict__ y,
         int images)
@@ -42,32 +42,36 @@ struct dense1_layer {
         const int warp = threadIdx.x / 32;
         const int channel = tile_y * COLUMNS + lane;
         const int first_image = tile_x * 8;
-        const int *weight_lane = weight + (size_t)tile_y * QUADS * 32 + lane;
+        const unsigned *weight_lane = weight + (size_t)tile_y * WORDS * 32 + lane;
 
-        // The eight warps share the inputs among them: each takes every eighth run of four quads.
+        // The eight warps share the inputs among them: each takes every eighth run of 32.
         int sums[8] = {};
-        for (int quad = 0; quad < QUADS; quad += STAGED) {
+        for (int first = 0; first < WORDS; first += STAGED) {
             __syncthreads();
-            for (int i = threadIdx.x; i < 8 * STAGED * 4; i += 256) {
-                const int image = first_image + i / (STAGED * 4), k = quad * 4 + i % (STAGED * 4);
+            for (int i = threadIdx.x; i < 8 * STAGED * 32; i += 256) {
+                const int image = first_image + i / (STAGED * 32), k = first * 32 + i % (STAGED * 32);
                 const bool is_inside = image < images && k < FAN_IN;
                 ((unsigned char *)shared.staged)[i] = is_inside ? (unsigned char)x[(size_t)image * FAN_IN + k] : 0;
             }
             __syncthreads();
-            for (int q = warp * 4; q < STAGED && quad + q < QUADS && tile_y < GROUPS; q += 32) {
-                int w[4];
+            for (int w = warp; w < STAGED && first + w < WORDS && tile_y < GROUPS; w += 8) {
+                const unsigned word = weight_lane[(first + w) * 32];
 #pragma unroll
-                for (int j = 0; j < 4; ++j)
-                    w[j] = quad + q + j < QUADS ? weight_lane[(quad + q + j) * 32] : 0;
+                for (int half = 0; half < 2; ++half) {
+                    int signs[4];
 #pragma unroll
-                for (int i = 0; i < 8; ++i) {
-                    if (i > 0 && images - first_image == 1)
-                        break;
-                    const uint4 pixels = shared.staged[i][q / 4];
-                    sums[i] = bnncc_dot4_u8(pixels.x, w[0], sums[i]);
-                    sums[i] = bnncc_dot4_u8(pixels.y, w[1], sums[i]);
-                    sums[i] = bnncc_dot4_u8(pixels.z, w[2], sums[i]);
-                    sums[i] = bnncc_dot4_u8(pixels.w, w[3], sums[i]);
+                    for (int j = 0; j < 4; ++j)
+                        signs[j] = bnncc_signs(word, half * 4 + j);
+#pragma unroll
+                    for (int i = 0; i < 8; ++i) {
+                        if (i > 0 && images - first_image == 1)
+                            break;
+                        const uint4 pixels = shared.staged[i][w * 2 + half];
+                        sums[i] = bnncc_dot4_u8(pixels.x, signs[0], sums[i]);
+                        sums[i] = bnncc_dot4_u8(pixels.y, signs[1], sums[i]);
+                        sums[i] = bnncc_dot4_u8(pixels.z, signs[2], sums[i]);
+                        sums[i] = bnncc_dot4_u8(pixels.w, signs[3], sums[i]);
+                    }
                 }
             }
         }
@@ -97,7 +101,7 @@ struct dense1_layer {
 extern "C" __global__ void __launch_bounds__(256)
 bnncc_mlp_dense1(
     const unsigned char *__restrict__ x,
-    const int *__restrict__ weight,
+    const unsigned *__restrict__ weight,
     const int *__restrict__ limits,
     unsigned *__restrict__ y,
     int images)
@@ -301,11 +305,11 @@ bnncc_mlp_dense2_bmma(
 //   u8[784] -> 2 layers -> i32[10]
 //   every block takes tiles of every layer; 1 barriers of all blocks stand between
 //   256 threads; 10240 B of shared memory, what the largest layer needs
-//   An image: 848 B read, 104 B written, through L2; 405544 B of constants
+//   An image: 848 B read, 104 B written, through L2; 55336 B of constants
 extern "C" __global__ void __launch_bounds__(256, 2)
 bnncc_mlp_persistent(
     const unsigned char *__restrict__ image,
-    const int *__restrict__ dense1_weight,
+    const unsigned *__restrict__ dense1_weight,
     const int *__restrict__ dense1_limits,
     unsigned *dense1,
     const uint4 *__restrict__ dense2_weight,
@@ -321,7 +325,7 @@ bnncc_mlp_persistent(
     } shared;
 
     // While the first layer works, the weights of all layers come into the L2 cache.
-    bnncc_prefetch(dense1_weight, 401408);
+    bnncc_prefetch(dense1_weight, 51200);
     bnncc_prefetch(dense2_weight, 2048);
 
     // Phase 1

@@ -156,6 +156,17 @@ def test_the_largest_layer_decides_about_shared_memory():
     assert launch.shared_bytes == max(item.geometry.shared_bytes for item in artifact.launches)
 
 
+def test_blocks_are_those_that_find_a_tile():
+    """More than the tiles of the largest layer would only wait; fewer than the device holds are enough."""
+    (launch,) = CudaTarget(tier=Tier.POPC).emit(convnet()).persistent
+    tiles = launch.most_tiles(1)
+    assert tiles == max(phase.geometry.tiles(1) for phase in launch.phases)
+    assert launch.blocks(1, 10_000) == tiles
+    assert launch.blocks(1, 3) == 3
+    assert launch.blocks(64, 10_000) > tiles
+    assert launch.blocks(0, 8) >= 1
+
+
 def test_costs_decide():
     """A kernel that takes as long as the launches it saves is not taken."""
     geometry = CudaTarget().emit(plain_values()).launches[0].geometry

@@ -82,6 +82,6 @@ def test_staged_planes_fit_static_shared_memory(kernel, planes):
     assert (staged == 0) == (kernel >= 52), "larger windows are read in place"
 
 
-@pytest.mark.parametrize(("quads", "expected"), [(1, 4), (7, 8), (64, 64), (65, 64), (1000, 64)])
-def test_staged_quads(quads, expected):
-    assert launch.staged_quads(quads) == expected
+@pytest.mark.parametrize(("words", "expected"), [(1, 1), (7, 7), (8, 8), (25, 8)])
+def test_staged_words(words, expected):
+    assert launch.staged_words(words) == expected
