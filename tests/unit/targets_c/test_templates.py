@@ -11,6 +11,7 @@ import pytest
 from jinja2 import meta, nodes
 
 from bnncc._resources import resource_dir
+from bnncc.targets.c.cmake import ConfigArgs
 from bnncc.targets.c.dispatch import DispatchArgs
 from bnncc.targets.c.element_wise import MapArgs, MaxPoolArgs, PackArgs
 from bnncc.targets.c.float_layers import FloatLayerArgs
@@ -31,6 +32,7 @@ ARGS = (
     HeaderArgs,
     WeightsArgs,
     DispatchArgs,
+    ConfigArgs,
 )
 FILES = sorted((TEMPLATES / "c").glob("*.j2"))
 ALLOWED_FILTERS = {"join", "indent"}
