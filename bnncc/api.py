@@ -119,7 +119,7 @@ class CompileKeywords(TypedDict, total=False):
     ``target`` is ``"cuda,c"`` or ``("cuda", "c")``; ``arch`` names GPU architectures (``"sm_80,sm_90a"``);
     ``march`` the CPU of the C (``native``), ``cc`` its compiler; ``tier`` how binary layers multiply on GPUs
     (``auto``, ``popc``, ``bmma``); ``fuse`` what a launch is there (``auto``, ``layer``, ``persistent``);
-    ``seed`` draws random weights on purpose.
+    ``tuned`` is whether measurements of ``bnncc tune`` count; ``seed`` draws random weights on purpose.
     """
 
     target: str | tuple[str, ...]
@@ -128,6 +128,7 @@ class CompileKeywords(TypedDict, total=False):
     cc: str | None
     tier: str
     fuse: str
+    tuned: bool
     seed: int | None
 
 
@@ -260,6 +261,7 @@ def compile(  # noqa: A001 - the API's verb; nobody imports it without the modul
         cc=options.get("cc"),
         tier=_word(Tier, "tier", options.get("tier", "auto")),
         fuse=_word(Fuse, "fuse", options.get("fuse", "auto")),
+        tuned=options.get("tuned", True),
     )
     return compile_elaborated(loaded.elaborated, loaded.path, chosen)
 
