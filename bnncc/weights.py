@@ -85,6 +85,14 @@ def random_weights(graph: nn.NnGraph, seed: int) -> Weights:
             arrays |= _random_norm(node, _spread(graph, node.x), rng)
         elif isinstance(node, (nn.Conv2d, nn.Dense)):
             arrays[node.weight.name] = _random_weight(node.weight, rng)
+            if node.scale is not None:
+                shape = node.scale.type.shape
+                factors = _signs(shape, rng) * rng.uniform(0.5, 1.5, shape)
+                arrays[node.scale.name] = factors.astype(np.float32)
+        elif isinstance(node, nn.Sign) and node.shift is not None:
+            arrays[node.shift.name] = rng.normal(0, 0.3, node.shift.type.shape).astype(np.float32)
+        elif isinstance(node, nn.Prelu):
+            arrays |= _random_prelu(node, rng)
     return Weights(arrays=arrays, info=WeightsInfo(origin="random", seed=seed))
 
 
@@ -105,7 +113,7 @@ def _random_norm(
     def f32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         return values.astype(np.float32)
 
-    signs = np.where(rng.random(channels) < 0.7, 1.0, -1.0)
+    signs = _signs(channels, rng)
     found = {
         node.beta.name: f32(rng.normal(0, 0.3, channels)),
         node.mean.name: f32(rng.normal(0, 0.3 * spread, channels)),
@@ -117,6 +125,20 @@ def _random_norm(
         found[node.var.name] = f32(deviation**2)
     else:
         found[node.inv_std.name] = f32(1 / deviation)
+    return found
+
+
+def _signs(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    return np.where(rng.random(shape) < 0.7, 1.0, -1.0)
+
+
+def _random_prelu(node: nn.Prelu, rng: np.random.Generator) -> dict[str, Array]:
+    found: dict[str, Array] = {
+        node.slope.name: rng.uniform(0.1, 0.5, node.slope.type.shape).astype(np.float32)
+    }
+    for ref in (node.before, node.after):
+        if ref is not None:
+            found[ref.name] = rng.normal(0, 0.3, ref.type.shape).astype(np.float32)
     return found
 
 

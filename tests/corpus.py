@@ -300,6 +300,57 @@ def overlapping_pool() -> NnGraph:
     return net.output(net.dense(y, 10), "sums").build()
 
 
+def scaled_mlp() -> NnGraph:
+    net = Network("scaled_mlp")
+    x = net.normalize(net.input(Elem.U8, 30))
+    x = net.sign(net.batch_norm(net.dense(x, 65, scaled=True), kind="ties", spread=3))
+    x = net.sign(net.dense(x, 33, scaled=True), shifted=True)
+    x = net.sign(net.shift_batch_norm(net.dense(x, 40, scaled=True), spread=4), shifted=True)
+    net.output(net.dense(x, 7, scaled=True), "plain")
+    return net.output(net.batch_norm(net.dense(x, 10, scaled=True))).build()
+
+
+def scaled_conv() -> NnGraph:
+    net = Network("scaled_conv")
+    x = net.normalize(net.input(Elem.U8, 3, 8, 8))
+    x = net.sign(net.batch_norm(net.pool(net.conv(x, 12, SAME3, scaled=True)), spread=2), shifted=True)
+    y = net.pool(net.conv(x, 20, SAME3, scaled=True))
+    z = net.sign(net.pool(net.batch_norm(y)), shifted=True)
+    w = net.sign(net.batch_norm(net.flatten(net.conv(x, 9, SAME3, pad_value=1, scaled=True))), shifted=True)
+    flat = net.sign(net.flatten(net.batch_norm(y)), shifted=True)
+    joined = net.concat(net.flatten(z), w, flat)
+    return net.output(net.batch_norm(net.dense(joined, 10, scaled=True))).build()
+
+
+def shifted_signs() -> NnGraph:
+    net = Network("shifted_signs")
+    x = net.normalize(net.input(Elem.I8, 2, 6, 6), Fraction(1, 8), Fraction(0))
+    x = net.sign(x, shifted=True)
+    y = net.conv(x, 33, SAME3)
+    a, b = net.sign(y, shifted=True), net.sign(net.relu(net.batch_norm(y)), shifted=True)
+    return net.output(net.dense(net.flatten(net.concat(a, b)), 10, scaled=True)).build()
+
+
+def reactnet_block() -> NnGraph:
+    """Return two of ReActNet's blocks: shifted signs, scaled weights, shortcuts in f32, RPReLU."""
+    net = Network("reactnet_block")
+    x = net.batch_norm(net.conv(net.normalize(net.input(Elem.U8, 3, 6, 6)), 33, SAME3, scaled=True))
+    for _ in range(2):
+        y = net.batch_norm(net.conv(net.sign(x, shifted=True), 33, SAME3, scaled=True))
+        x = net.prelu(net.add(x, y), shifted=True)
+    x = net.sign(net.prelu(net.pool(x)), shifted=True)
+    return net.output(net.batch_norm(net.dense(net.flatten(x), 10, scaled=True))).build()
+
+
+def rising_prelu() -> NnGraph:
+    """Return a network whose real activations all fold into thresholds."""
+    net = Network("rising_prelu")
+    x = net.input(Elem.SIGN, 70)
+    x = net.sign(net.prelu(net.batch_norm(net.dense(x, 65)), shifted=True, rising=True))
+    x = net.sign(net.hard_tanh(net.prelu(net.dense(x, 40, scaled=True), rising=True)), shifted=True)
+    return net.output(net.batch_norm(net.dense(x, 10))).build()
+
+
 def pass_through() -> NnGraph:
     """The input is an output too, and something is dead."""
     net = Network("pass_through")
@@ -340,6 +391,7 @@ _MAKERS: Final[tuple[Callable[[], NnGraph], ...]] = (
     flatten_before_norm_positive, flatten_input, pooled_input, pooled_negative_input, shortcut_sums,
     shortcut_real, two_inputs_two_outputs, concat_real, shared_sum, binary_connect, real_weights,
     real_weights_on_pixels, real_input, norm_of_norm, rectangular, overlapping_pool, pass_through, wide_dense,
+    scaled_mlp, scaled_conv, shifted_signs, reactnet_block, rising_prelu,
 )  # fmt: skip
 
 CORPUS: Final[tuple[NnGraph, ...]] = tuple(make() for make in _MAKERS)

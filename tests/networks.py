@@ -75,16 +75,35 @@ class Network:
         return self.append(nn.Normalize, "normalize", x=x, scale=scale, shift=shift)
 
     def conv(
-        self, x: Value, channels: int, window: Window, *, pad_value: int = 0, real: bool = False
+        self,
+        x: Value,
+        channels: int,
+        window: Window,
+        *,
+        pad_value: int = 0,
+        real: bool = False,
+        scaled: bool = False,
     ) -> Value:
-        weight = self.weight(
-            f"{self.fresh('conv')}.weight", (channels, x.type.channels, *window.kernel), real=real
+        name = self.fresh("conv")
+        weight = self.weight(f"{name}.weight", (channels, x.type.channels, *window.kernel), real=real)
+        scale = self.vector(f"{name}.scale", channels) if scaled else None
+        return self.append(
+            nn.Conv2d, "conv", x=x, weight=weight, window=window, pad_value=pad_value, scale=scale
         )
-        return self.append(nn.Conv2d, "conv", x=x, weight=weight, window=window, pad_value=pad_value)
 
-    def dense(self, x: Value, features: int, *, real: bool = False) -> Value:
-        weight = self.weight(f"{self.fresh('dense')}.weight", (features, x.type.count), real=real)
-        return self.append(nn.Dense, "dense", x=x, weight=weight)
+    def dense(self, x: Value, features: int, *, real: bool = False, scaled: bool = False) -> Value:
+        name = self.fresh("dense")
+        weight = self.weight(f"{name}.weight", (features, x.type.count), real=real)
+        scale = self.vector(f"{name}.scale", features) if scaled else None
+        return self.append(nn.Dense, "dense", x=x, weight=weight, scale=scale)
+
+    def vector(self, name: str, channels: int, spread: float = 1.0) -> ConstRef:
+        """Return one f32 a channel: of both signs, some 0, some halves, so that ties occur."""
+        found = self.rng.normal(scale=spread, size=channels)
+        found[self.rng.random(channels) < 0.15] = 0
+        is_coarse = self.rng.random(channels) < 0.3
+        found[is_coarse] = np.rint(2 * found[is_coarse]) / 2
+        return self.constant(name, Elem.F32, found.astype(np.float32))
 
     def batch_norm(self, x: Value, *, spread: float = 10.0, kind: str = "mixed", gamma: bool = True) -> Value:
         name, channels = self.fresh("bn"), x.type.channels
@@ -117,8 +136,9 @@ class Network:
         refs = {key: self.constant(f"{name}.{key}", Elem.F32, array) for key, array in parameters.items()}
         return self.append(nn.ShiftBatchNorm, "sbn", x=x, **refs, eps=EPS, momentum=MOMENTUM)
 
-    def sign(self, x: Value) -> Value:
-        return self.append(nn.Sign, "sign", x=x)
+    def sign(self, x: Value, *, shifted: bool = False) -> Value:
+        shift = self.vector(f"{self.fresh('sign')}.shift", x.type.channels) if shifted else None
+        return self.append(nn.Sign, "sign", x=x, shift=shift)
 
     def pool(self, x: Value, window: Window | None = None) -> Value:
         return self.append(nn.MaxPool2d, "pool", x=x, window=window or square(2, stride=2))
@@ -131,6 +151,16 @@ class Network:
 
     def hard_tanh(self, x: Value) -> Value:
         return self.append(nn.HardTanh, "tanh", x=x)
+
+    def prelu(self, x: Value, *, shifted: bool = False, rising: bool = False) -> Value:
+        name, channels = self.fresh("prelu"), x.type.channels
+        slope = self.vector(f"{name}.slope", channels)
+        if rising:
+            slope = self.constant(slope.name, Elem.F32, np.abs(self.constants[slope.digest]))
+        before, after = (
+            self.vector(f"{name}.{key}", channels) if shifted else None for key in ("before", "after")
+        )
+        return self.append(nn.Prelu, "prelu", x=x, slope=slope, before=before, after=after)
 
     def dropout(self, x: Value) -> Value:
         return self.append(nn.Dropout, "drop", x=x, rate=Fraction(1, 2))

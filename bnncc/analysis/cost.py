@@ -89,6 +89,8 @@ def _float_ops(node: bit.BitOp) -> int:
     match node:
         case bit.Affine() | bit.Layer(epilogue=bit.ToScores()):
             return 2 * node.result.type.count
+        case bit.Prelu(before=before, after=after):
+            return (1 + (before is not None) + (after is not None)) * node.result.type.count
         case bit.Relu() | bit.HardTanh() | bit.Add() if node.result.type.elem is Elem.F32:
             return node.result.type.count
         case _:

@@ -159,6 +159,8 @@ _ADVICE: Final = {
     "sign": "'sign' reads sums: put a 'conv' or 'dense', and usually 'batch_norm', before it.",
     "batch_norm": "'batch_norm' reads sums: put it after 'conv' or 'dense', before 'sign'.",
     "shift_batch_norm": "'shift_batch_norm' reads sums: put it after 'conv' or 'dense', before 'sign'.",
+    "prelu": "'prelu' reads real numbers: put it after 'batch_norm' or '+', before 'sign'.",
+    "rprelu": "'rprelu' reads real numbers: put it after 'batch_norm' or '+', before 'sign'.",
     "normalize": "'normalize' reads pixels: put it directly after the input.",
     "+": "sums and normalized values can be added, signs and pixels cannot: add before 'sign'.",
 }

@@ -82,9 +82,33 @@ def _conv(a: Application) -> Make | None:
     if a.reader.is_word("padding", "same", is_default=True):
         _require_odd(a, kernel)
     pad_value = _pad_value(a.reader)
-    elem = _ELEMENT_OF_WEIGHTS[a.reader.word("weights", tuple(_ELEMENT_OF_WEIGHTS), "binary")]
-    weight = parameter(a.name, "weight", elem, channels, a.x.type.channels, *kernel)
-    return lambda result: nn.Conv2d(result=result, x=a.x, weight=weight, window=window, pad_value=pad_value)
+    weight = parameter(a.name, "weight", _weight_element(a.reader), channels, a.x.type.channels, *kernel)
+    scale, scaling = _weight_scale(a, weight)
+    return lambda result: nn.Conv2d(
+        result=result,
+        x=a.x,
+        weight=weight,
+        window=window,
+        pad_value=pad_value,
+        scale=scale,
+        scaling=scaling,
+    )
+
+
+def _weight_element(reader: Reader) -> Elem:
+    return _ELEMENT_OF_WEIGHTS[reader.word("weights", tuple(_ELEMENT_OF_WEIGHTS), "binary")]
+
+
+def _weight_scale(a: Application, weight: ConstRef) -> tuple[ConstRef | None, nn.Scaling]:
+    words = ("none", *(scaling.value for scaling in nn.Scaling))
+    word = a.reader.word("scale", words, "none")
+    if word == "none":
+        return None, nn.Scaling.MEAN
+    if weight.type.elem is not Elem.SIGN:
+        advice = "only binary weights need a scale: write 'scale = if kind == binary then mean else none'."
+        a.reader.refuse("scale", "none where weights are float", word, advice)
+        return None, nn.Scaling.MEAN
+    return parameter(a.name, "scale", Elem.F32, weight.type.channels), nn.Scaling(word)
 
 
 def _require_odd(a: Application, kernel: tuple[int, int]) -> None:
@@ -103,9 +127,9 @@ def _pad_value(reader: Reader) -> int:
 
 def _dense(a: Application) -> Make | None:
     units = a.reader.count("units")
-    elem = _ELEMENT_OF_WEIGHTS[a.reader.word("weights", tuple(_ELEMENT_OF_WEIGHTS), "binary")]
-    weight = parameter(a.name, "weight", elem, units, a.x.type.count)
-    return lambda result: nn.Dense(result=result, x=a.x, weight=weight)
+    weight = parameter(a.name, "weight", _weight_element(a.reader), units, a.x.type.count)
+    scale, scaling = _weight_scale(a, weight)
+    return lambda result: nn.Dense(result=result, x=a.x, weight=weight, scale=scale, scaling=scaling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +193,11 @@ def _sign(a: Application) -> Make | None:
     words = tuple(estimator.value for estimator in nn.Estimator)
     estimator = nn.Estimator(a.reader.word("ste", words, nn.Estimator.CLIPPED.value))
     is_stochastic = a.reader.flag("stochastic", default=False)
-    return lambda result: nn.Sign(result=result, x=a.x, estimator=estimator, stochastic=is_stochastic)
+    is_shifted = a.reader.word("shift", ("none", "learned"), "none") == "learned"
+    shift = parameter(a.name, "shift", Elem.F32, a.x.type.channels) if is_shifted else None
+    return lambda result: nn.Sign(
+        result=result, x=a.x, shift=shift, estimator=estimator, stochastic=is_stochastic
+    )
 
 
 def _max_pool(a: Application) -> Make | None:
@@ -196,6 +224,18 @@ def _hard_tanh(a: Application) -> Make | None:
     return lambda result: nn.HardTanh(result=result, x=a.x)
 
 
+def _prelu(a: Application) -> Make | None:
+    slope = parameter(a.name, "slope", Elem.F32, a.x.type.channels)
+    return lambda result: nn.Prelu(result=result, x=a.x, slope=slope)
+
+
+def _rprelu(a: Application) -> Make | None:
+    slope, before, after = (
+        parameter(a.name, name, Elem.F32, a.x.type.channels) for name in ("slope", "before", "after")
+    )
+    return lambda result: nn.Prelu(result=result, x=a.x, slope=slope, before=before, after=after)
+
+
 def _dropout(a: Application) -> Make | None:
     rate = a.reader.number("rate", Fraction(0))
     if not 0 <= rate < 1:
@@ -212,25 +252,27 @@ LAYERS: Final[Mapping[str, Layer]] = {
         Layer(
             Parameters(
                 "conv",
-                ("channels", "kernel", "stride", "padding", "pad", "dilation", "weights"),
+                ("channels", "kernel", "stride", "padding", "pad", "dilation", "weights", "scale"),
                 ("channels", "kernel"),
             ),
             _conv,
         ),
-        Layer(Parameters("dense", ("units", "weights"), ("units",)), _dense),
+        Layer(Parameters("dense", ("units", "weights", "scale"), ("units",)), _dense),
         Layer(Parameters("batch_norm", _NORM), _batch_norm),
         Layer(Parameters("shift_batch_norm", _NORM), _shift_batch_norm),
-        Layer(Parameters("sign", ("ste", "stochastic")), _sign),
+        Layer(Parameters("sign", ("ste", "stochastic", "shift")), _sign),
         Layer(Parameters("max_pool", ("size", "stride", "padding"), ("size",)), _max_pool),
         Layer(Parameters("flatten", ()), _flatten),
         Layer(Parameters("relu", ()), _relu),
         Layer(Parameters("hard_tanh", ()), _hard_tanh),
+        Layer(Parameters("prelu", ()), _prelu),
+        Layer(Parameters("rprelu", ()), _rprelu),
         Layer(Parameters("dropout", ("rate",), ("rate",)), _dropout),
     )
 }
 
-WORDS: Final = frozenset({"true", "false", "same", "valid", "binary", "float"}) | frozenset(
-    estimator.value for estimator in nn.Estimator
+WORDS: Final = frozenset({"true", "false", "same", "valid", "binary", "float", "none"}) | frozenset(
+    option.value for options in (nn.Estimator, nn.Scaling) for option in options
 )
 """The words that arguments are made of; they need no quotes."""
 

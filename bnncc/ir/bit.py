@@ -75,6 +75,18 @@ class Rescale(Node):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scale(Node):
+    """``result = scale[o] * x``, an exact real number, per channel; no scale is negative.
+
+    Shapes:
+        x: ``[O, ...]`` i32 or real. scale: ``[O]`` f32. result: as x, real.
+    """
+
+    x: Value
+    scale: ConstRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchNorm(Node):
     """``result = gamma * (x - mean) / sqrt(var + eps) + beta``, an exact real number, per channel.
 
@@ -107,9 +119,14 @@ class ShiftBatchNorm(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sign(Node):
-    """``result = +1 if x >= 0 else -1``. Shapes: x i32, real or f32; result sign."""
+    """``result = +1 if x >= shift[o] else -1``; ``shift`` None means 0.
+
+    Shapes:
+        x: ``[O, ...]`` i32, real or f32. shift: ``[O]`` f32. result: as x, sign.
+    """
 
     x: Value
+    shift: ConstRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +199,20 @@ class HardTanh(Node):
     """``result = min(max(x, -1), 1)``. Shapes: f32."""
 
     x: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prelu(Node):
+    """``result = (t if t >= 0 else slope[o] * t) + after[o]``, ``t = x - before[o]``; each step is rounded.
+
+    Shapes:
+        x: ``[O, ...]`` f32. slope, before (None: 0), after (None: 0): ``[O]`` f32. result: as x.
+    """
+
+    x: Value
+    slope: ConstRef
+    before: ConstRef | None = None
+    after: ConstRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +307,7 @@ BitOp: TypeAlias = (
     | Dense
     | BorderAffine
     | Rescale
+    | Scale
     | BatchNorm
     | ShiftBatchNorm
     | Sign
@@ -287,6 +319,7 @@ BitOp: TypeAlias = (
     | Affine
     | Relu
     | HardTanh
+    | Prelu
     | Add
     | Concat
     | ChangeLayout

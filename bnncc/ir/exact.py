@@ -6,8 +6,9 @@ parameters are rationals, so it is decided by comparing squares of rationals, wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ F64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelNorm:
-    """The normalization of one channel: ``slope * (x - mean) + beta``, ``slope = gamma / sqrt(spread)``.
+    """The normalization of one channel: ``gamma / sqrt(spread) * (scale * x - mean) + beta``.
 
     ``spread`` is ``var + eps`` for batch norm; for the shift-based form it is 1, and gamma a power of two.
     """
@@ -27,15 +28,16 @@ class ChannelNorm:
     beta: Fraction
     mean: Fraction
     spread: Fraction
+    scale: Fraction = Fraction(1)
 
 
 def is_nonnegative(norm: ChannelNorm, x: Fraction | int) -> bool:
-    """Return whether ``gamma * (x - mean) / sqrt(spread) + beta >= 0``, over the reals.
+    """Return whether ``gamma * (scale * x - mean) / sqrt(spread) + beta >= 0``, over the reals.
 
-    With ``u = gamma * (x - mean)`` and ``r = -beta`` it asks ``u >= r * sqrt(spread)``: decided by the
-    signs where they differ, else by the squares.
+    With ``u = gamma * (scale * x - mean)`` and ``r = -beta`` it asks ``u >= r * sqrt(spread)``: decided by
+    the signs where they differ, else by the squares.
     """
-    u = norm.gamma * (x - norm.mean)
+    u = norm.gamma * (norm.scale * x - norm.mean)
     right = -norm.beta
     if (u >= 0) != (right >= 0):
         return u >= 0
@@ -49,7 +51,8 @@ class Norms:
 
     Shapes:
         gamma, beta, mean: ``[C]`` f32. var: ``[C]`` f32, or None for the shift-based form, whose gamma
-        is then ``AP2(gamma) * AP2(inv_std)``, exact in f64.
+        is then ``AP2(gamma) * AP2(inv_std)``, exact in f64. scale: ``[C]`` f32, of the sums that are
+        normalized; None means 1.
     """
 
     gamma: F64
@@ -57,6 +60,13 @@ class Norms:
     mean: F32
     var: F32 | None
     eps: Fraction
+    scale: F32 | None = None
+
+    @staticmethod
+    def identity(channels: int, scale: F32 | None = None) -> Norms:
+        """Return the norms of a value that is scaled at most, not normalized."""
+        zeros = np.zeros(channels, np.float32)
+        return Norms(gamma=np.ones(channels), beta=zeros, mean=zeros, var=None, eps=Fraction(0), scale=scale)
 
     @staticmethod
     def standard(gamma: F32 | None, beta: F32, mean: F32, var: F32, eps: Fraction) -> Norms:
@@ -84,7 +94,33 @@ class Norms:
             beta=Fraction(float(self.beta[index])),
             mean=Fraction(float(self.mean[index])),
             spread=spread,
+            scale=Fraction(1) if self.scale is None else Fraction(float(self.scale[index])),
         )
+
+    def repeated(self, times: int) -> Norms:
+        """Return the norms of a flattened image, whose channels have ``times`` pixels each."""
+
+        def each(array: Any) -> Any:  # noqa: ANN401 -- f32 or f64, or None
+            return None if array is None else np.repeat(array, times)
+
+        return Norms(
+            gamma=each(self.gamma),
+            beta=each(self.beta),
+            mean=each(self.mean),
+            var=each(self.var),
+            eps=self.eps,
+            scale=each(self.scale),
+        )
+
+    @property
+    def factor(self) -> F64 | float:
+        """Return ``scale`` in f64."""
+        return 1.0 if self.scale is None else self.scale.astype(np.float64)
+
+    @property
+    def falls(self) -> npt.NDArray[np.bool_]:
+        """Return the channels whose result falls where the operand rises."""
+        return np.asarray(self.gamma * self.factor < 0)
 
     def slope(self) -> F64:
         """Return ``gamma / sqrt(var + eps)`` in f64."""
@@ -116,18 +152,21 @@ class Fold:
     flips: npt.NDArray[np.bool_]
 
 
-def fold(norms: Norms, unit: Fraction, low: int, high: int) -> Fold:
-    """Return the tests that fire on the same integers ``n`` in ``[low, high]`` as ``norm(unit * n) >= 0``.
+def fold(norms: Norms, unit: Fraction, low: int, high: int, shift: F32 | None = None) -> Fold:
+    """Return the tests that fire on the same ``n`` in ``[low, high]`` as ``norm(unit * n) >= shift``.
 
-    One vectorised f64 pass finds the crossing of every channel whose distance to an integer is above the
-    rounding error; the others are bisected on the exact predicate.
+    ``shift``, ``[C]``, is 0 where it is None. One vectorised f64 pass finds the crossing of every channel
+    whose distance to an integer is above the rounding error; the others are bisected on the exact predicate.
     """
-    flips = norms.gamma < 0
+    flips = norms.falls
     with np.errstate(all="ignore"):
-        offset = norms.beta.astype(np.float64) / norms.slope()
+        # A difference of floats is right to a half unit in its last place, however much of it cancels.
+        beta = norms.beta.astype(np.float64) - (0 if shift is None else shift.astype(np.float64))
+        offset = beta / norms.slope()
         mean = norms.mean.astype(np.float64)
-        crossing = (mean - offset) / float(unit)
-        error = 1e-12 * (np.abs(mean) + np.abs(offset)) / float(unit) + 1e-12
+        step = norms.factor * float(unit)
+        crossing = (mean - offset) / step
+        error = 1e-12 * (np.abs(mean) + np.abs(offset)) / np.abs(step) + 1e-12
         nearest = np.rint(crossing)
         is_certain = (np.abs(crossing - nearest) > error) & (np.abs(crossing) < 2.0**40)
         bounds = np.where(is_certain, np.ceil(np.where(is_certain, crossing, 0)), 0).astype(np.int64)
@@ -137,13 +176,16 @@ def fold(norms: Norms, unit: Fraction, low: int, high: int) -> Fold:
         ends = np.where(is_known, np.ceil(nearest + error) + 1, high)
     for channel in np.flatnonzero(~is_certain):
         first, last = max(low, int(starts[channel])), min(high, int(ends[channel]))
-        bounds[channel] = _bisect(norms.channel(int(channel)), unit, first, last)
+        norm = norms.channel(int(channel))
+        if shift is not None:
+            norm = replace(norm, beta=norm.beta - Fraction(float(shift[channel])))
+        bounds[channel] = _bisect(norm, unit, first, last)
     return Fold(bounds=np.clip(bounds, low, high + 1), flips=flips)
 
 
 def _bisect(norm: ChannelNorm, unit: Fraction, low: int, high: int) -> int:
     """Return the first ``n`` in ``[low, high + 1]`` where the test of ``fold`` fires (monotone in ``n``)."""
-    flip = norm.gamma < 0
+    flip = norm.gamma * norm.scale < 0
     first, last = low, high + 1
     while first < last:
         middle = (first + last) // 2
@@ -171,7 +213,8 @@ def rounded_affine(norms: Norms, unit: Fraction) -> RoundedAffine:
     slope = norms.slope()
     shift = norms.beta.astype(np.float64) - norms.mean.astype(np.float64) * slope
     return RoundedAffine(
-        scale=(slope * float(unit)).astype(np.float32), shift=shift.astype(np.float32) + np.float32(0)
+        scale=np.asarray(slope * norms.factor * float(unit)).astype(np.float32),
+        shift=shift.astype(np.float32) + np.float32(0),
     )
 
 

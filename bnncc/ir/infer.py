@@ -59,22 +59,24 @@ def infer_nn(node: nn.NnOp) -> TensorType:  # noqa: C901, PLR0911, PLR0912 -- on
     match node:
         case nn.Normalize(x=x, scale=scale, shift=shift):
             return normalize(x.type, scale, shift)
-        case nn.Conv2d(x=x, weight=weight, window=window, pad_value=pad_value):
-            return conv2d(x.type, weight.type, window, pad_value)
-        case nn.Dense(x=x, weight=weight):
-            return dense(x.type, weight.type)
+        case nn.Conv2d(x=x, weight=weight, window=window, pad_value=pad_value, scale=scale):
+            return _scaled(conv2d(x.type, weight.type, window, pad_value), weight.type, scale)
+        case nn.Dense(x=x, weight=weight, scale=scale):
+            return _scaled(dense(x.type, weight.type), weight.type, scale)
         case nn.BatchNorm(x=x, gamma=gamma, beta=beta, mean=mean, var=var, eps=eps):
             return batch_norm(x.type, types_of(gamma, beta, mean, var), eps)
         case nn.ShiftBatchNorm(x=x, gamma=gamma, beta=beta, mean=mean, inv_std=inv_std, eps=eps):
             return batch_norm(x.type, types_of(gamma, beta, mean, inv_std), eps)
-        case nn.Sign(x=x):
-            return sign(x.type)
+        case nn.Sign(x=x, shift=shift):
+            return sign(x.type, types_of(shift))
         case nn.MaxPool2d(x=x, window=window):
             return max_pool2d(x.type, window)
         case nn.Flatten(x=x):
             return flatten(x.type)
         case nn.Relu(x=x) | nn.HardTanh(x=x):
             return real_function(x.type)
+        case nn.Prelu(x=x, slope=slope, before=before, after=after):
+            return real_function(x.type, types_of(slope, before, after))
         case nn.Dropout(x=x, rate=rate):
             return dropout(x.type, rate)
         case nn.Add(x=x, y=y):
@@ -136,18 +138,23 @@ def layer_elem(x: TensorType, weight: TensorType) -> Elem:
 def batch_norm(x: TensorType, parameters: Iterable[TensorType], eps: Fraction) -> TensorType:
     """Return the type of a batch norm whose parameters, all ``[C]`` f32, are given."""
     require_elem(x, (Elem.I32, Elem.REAL, Elem.F32), "batch norm")
-    expected = TensorType(Elem.F32, (x.channels,))
-    for parameter in parameters:
-        if parameter != expected:
-            raise IllTypedError(Reason.WRONG_PARAMETER, f"a parameter has type {parameter}, not {expected}")
+    require_per_channel(x, parameters)
     if eps < 0:
         raise IllTypedError(Reason.BAD_NUMBER, f"eps is {eps}; it cannot be negative")
     return TensorType(Elem.REAL, x.shape)
 
 
-def sign(x: TensorType) -> TensorType:
-    """Return the type of a sign."""
+def scale(x: TensorType, by: TensorType) -> TensorType:
+    """Return the type of ``x`` multiplied by a parameter ``[C]`` f32."""
+    require_elem(x, (Elem.I32, Elem.REAL, Elem.F32), "a scale")
+    require_per_channel(x, (by,))
+    return TensorType(Elem.REAL, x.shape)
+
+
+def sign(x: TensorType, parameters: Iterable[TensorType] = ()) -> TensorType:
+    """Return the type of a sign; its shift, if any, is ``[C]`` f32."""
     require_elem(x, (Elem.I32, Elem.REAL, Elem.F32), "sign")
+    require_per_channel(x, parameters)
     return TensorType(Elem.SIGN, x.shape)
 
 
@@ -166,9 +173,10 @@ def flatten(x: TensorType) -> TensorType:
     return TensorType(x.elem, (x.count,), x.layout)
 
 
-def real_function(x: TensorType) -> TensorType:
-    """Return the type of an element-wise real function, relu or hard tanh."""
+def real_function(x: TensorType, parameters: Iterable[TensorType] = ()) -> TensorType:
+    """Return the type of an element-wise real function; its parameters, if any, are ``[C]`` f32."""
     require_elem(x, (Elem.I32, Elem.REAL, Elem.F32), "an activation")
+    require_per_channel(x, parameters)
     return TensorType(Elem.REAL, x.shape)
 
 
@@ -213,6 +221,14 @@ def require_elem(x: TensorType, allowed: tuple[Elem, ...], what: str) -> None:
         raise IllTypedError(Reason.WRONG_ELEMENT, text)
 
 
+def require_per_channel(x: TensorType, parameters: Iterable[TensorType]) -> None:
+    """Raise unless every parameter is f32, one number a channel of ``x``."""
+    expected = TensorType(Elem.F32, (x.channels,))
+    for parameter in parameters:
+        if parameter != expected:
+            raise IllTypedError(Reason.WRONG_PARAMETER, f"a parameter has type {parameter}, not {expected}")
+
+
 def require_image(x: TensorType) -> None:
     """Raise unless ``x`` is ``[C, H, W]``."""
     if len(x.shape) != 3:
@@ -224,6 +240,13 @@ def sized(found: TensorType) -> TensorType:
     if not all(size > 0 for size in found.shape) or found.count > MAX_ELEMENTS:
         raise IllTypedError(Reason.TOO_LARGE, f"a tensor of type {found} cannot be held")
     return found
+
+
+def _scaled(sums: TensorType, weight: TensorType, by: ConstRef | None) -> TensorType:
+    if by is None:
+        return sums
+    require_elem(weight, (Elem.SIGN,), "a scaled layer's weight")
+    return scale(sums, by.type)
 
 
 def _require_weight(weight: TensorType, per_output: tuple[int, ...], x: TensorType) -> None:

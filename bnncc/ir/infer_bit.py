@@ -36,14 +36,17 @@ def infer_bit(node: bit.BitOp) -> TensorType:  # noqa: C901, PLR0911, PLR0912 --
             if unit <= 0:
                 raise IllTypedError(Reason.BAD_NUMBER, f"the unit is {unit}")
             return TensorType(Elem.REAL, x.type.shape)
+        case bit.Scale(x=x, scale=scale):
+            require_elem(x.type, (Elem.I32, Elem.REAL), "scale")
+            return infer.scale(x.type, scale.type)
         case bit.BatchNorm(x=x, gamma=gamma, beta=beta, mean=mean, var=var, eps=eps):
             require_elem(x.type, (Elem.I32, Elem.REAL), "batch norm")
             return infer.batch_norm(x.type, infer.types_of(gamma, beta, mean, var), eps)
         case bit.ShiftBatchNorm(x=x, gamma=gamma, beta=beta, mean=mean, inv_std=inv_std):
             require_elem(x.type, (Elem.I32, Elem.REAL), "batch norm")
             return infer.batch_norm(x.type, infer.types_of(gamma, beta, mean, inv_std), Fraction(0))
-        case bit.Sign(x=x):
-            return infer.sign(x.type)
+        case bit.Sign(x=x, shift=shift):
+            return infer.sign(x.type, infer.types_of(shift))
         case bit.Threshold(x=x, bounds=bounds, flips=flips, border=border):
             require_elem(x.type, _PIXELS_OR_SUMS, "threshold")
             _require_table(bounds, Elem.I64, border, x.type)
@@ -67,6 +70,10 @@ def infer_bit(node: bit.BitOp) -> TensorType:  # noqa: C901, PLR0911, PLR0912 --
             return TensorType(Elem.F32, x.type.shape)
         case bit.Relu(x=x) | bit.HardTanh(x=x):
             require_elem(x.type, (Elem.F32,), "an activation")
+            return x.type
+        case bit.Prelu(x=x, slope=slope, before=before, after=after):
+            require_elem(x.type, (Elem.F32,), "an activation")
+            infer.require_per_channel(x.type, infer.types_of(slope, before, after))
             return x.type
         case bit.Add(x=x, y=y):
             return _infer_add(x.type, y.type)

@@ -247,6 +247,7 @@ KernelOp: TypeAlias = (
     | bit.Affine
     | bit.Relu
     | bit.HardTanh
+    | bit.Prelu
     | bit.Add
     | bit.Concat
     | bit.ChangeLayout

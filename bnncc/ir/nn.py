@@ -32,6 +32,17 @@ class Estimator(Enum):
     RESTE = "reste"
 
 
+class Scaling(Enum):
+    """Where the scale of a channel of sign weights comes from in training; inference reads a parameter.
+
+    ``MEAN``: the mean size of the channel's latent weights (Rastegari et al. 2016, XNOR-Net, eq. 5).
+    ``LEARNED``: trained like any parameter (Bulat, Tzimiropoulos 2019, XNOR-Net++, eq. 4).
+    """
+
+    MEAN = "mean"
+    LEARNED = "learned"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalize(Node):
     """``result = scale * x + shift``, exactly.
@@ -52,17 +63,21 @@ class Conv2d(Node):
     A cross-correlation, as everywhere in this field. Outside the image ``x`` is ``pad_value``.
     With sign weights, a real ``x`` that is a normalized input (flattened, or pooled where its scale is
     positive) is summed exactly; any other real operand is first rounded to f32, and so is every step of its
-    sum, in the order of `bnncc.ir.bit.Conv2d`.
+    sum, in the order of `bnncc.ir.bit.Conv2d`. Where there is a ``scale``, the result is ``scale[o]`` times
+    the sum, exactly if the sum is exact, else rounded once more.
 
     Shapes:
         x: ``[C, H, W]`` sign, u8, i8 or real. weight: ``[O, C, kh, kw]`` sign, or f32 for a real layer.
-        result: ``[O, H', W']``; i32 for sign, u8 or i8 inputs and sign weights, else real.
+        scale: ``[O]`` f32, of any sign.
+        result: ``[O, H', W']``; i32 for sign, u8 or i8 inputs and sign weights without scale, else real.
     """
 
     x: Value
     weight: ConstRef
     window: Window
     pad_value: int = 0
+    scale: ConstRef | None = None
+    scaling: Scaling = Scaling.MEAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +86,14 @@ class Dense(Node):
 
     Shapes:
         x: ``[K]`` sign, u8, i8 or real. weight: ``[O, K]`` sign, or f32 for a real layer.
-        result: ``[O]``; i32 for sign, u8 or i8 inputs and sign weights, else real.
+        scale: ``[O]`` f32, of any sign.
+        result: ``[O]``; i32 for sign, u8 or i8 inputs and sign weights without scale, else real.
     """
 
     x: Value
     weight: ConstRef
+    scale: ConstRef | None = None
+    scaling: Scaling = Scaling.MEAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +139,18 @@ class ShiftBatchNorm(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sign(Node):
-    """``result = +1 if x >= 0 else -1``; also +1 at 0.
+    """``result = +1 if x >= shift else -1``, per channel; ``shift`` None means 0. Also +1 at the shift.
 
-    ``stochastic`` draws ``+1`` with probability ``hard_sigmoid(x)`` in training only.
+    The shift is ReActNet's RSign (Liu et al. 2020, eq. 1). An exact ``x`` is compared exactly, but a
+    flattened batch norm is rounded before it is compared with a shift. ``stochastic`` draws ``+1`` with
+    probability ``hard_sigmoid(x - shift)`` in training only.
 
     Shapes:
-        x: any shape, i32 or real. result: the same shape, sign.
+        x: ``[C, ...]`` i32 or real. shift: ``[C]`` f32. result: as x, sign.
     """
 
     x: Value
+    shift: ConstRef | None = None
     estimator: Estimator = Estimator.CLIPPED
     stochastic: bool = False
 
@@ -165,6 +186,23 @@ class HardTanh(Node):
     """``result = min(max(x, -1), 1)``; the operand is first rounded to f32. Shapes: any, real."""
 
     x: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prelu(Node):
+    """``result = (t if t >= 0 else slope * t) + after``, ``t = x - before``, per channel.
+
+    The operand is first rounded to f32, and so is each of the operations; those whose parameter is None are
+    left out. PReLU (He et al. 2015), and with both shifts ReActNet's RPReLU (Liu et al. 2020, eq. 2).
+
+    Shapes:
+        x: ``[C, ...]`` i32 or real. slope, before, after: ``[C]`` f32. result: as x, real.
+    """
+
+    x: Value
+    slope: ConstRef
+    before: ConstRef | None = None
+    after: ConstRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +242,7 @@ NnOp: TypeAlias = (
     | Flatten
     | Relu
     | HardTanh
+    | Prelu
     | Dropout
     | Add
     | Concat

@@ -36,6 +36,9 @@ def _rule(node: bit.BitOp, scope: Scope) -> tuple[bit.BitOp, ...] | None:
     rearranged = scope.producer(node.x)
     if not isinstance(rearranged, (bit.MaxPool2d, bit.Flatten)):
         return None
+    if isinstance(node, bit.Sign) and node.shift is not None and isinstance(rearranged, bit.Flatten):
+        # Its shift is of a feature, not of a channel.
+        return None
     x = rearranged.x
     name = scope.names.fresh(f"{node.result.name}.each")
     each = Value(name, TensorType(node.result.type.elem, x.type.shape))

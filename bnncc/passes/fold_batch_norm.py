@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from bnncc.analysis.ranges import Ranges, ranges
 from bnncc.diagnostics import Span
 from bnncc.ir import bit
 from bnncc.ir.exact import Fold, fold
 from bnncc.ir.types import Elem, Value
-from bnncc.passes.norms import norms_in, unscaled
+from bnncc.passes.norms import normalized
 from bnncc.passes.rewrite import Rule, Scope, rewrite
 
 
@@ -25,6 +23,7 @@ class FoldBatchNorm:
     After::   %s = bit.threshold(x=%c, bounds=@s.bounds, flips=@s.flips, border=none) : sign[20, 8, 8]
 
     The bounds come from the exact predicate (`bnncc.ir.exact.fold`), over all integers that ``%c`` can hold.
+    A scale before the batch norm and a shift of the sign are part of the same decision.
     Needs signs next to batch norms (``commute-sign``).
     """
 
@@ -39,20 +38,16 @@ def _rule(reachable: Ranges) -> Rule:
     def rule(node: bit.BitOp, scope: Scope) -> tuple[bit.BitOp, ...] | None:
         if not isinstance(node, bit.Sign):
             return None
-        made = scope.producer(node.x)
-        if isinstance(made, (bit.BatchNorm, bit.ShiftBatchNorm)):
-            n, unit = unscaled(made.x, scope)
-            if n is None:
-                return None
-            interval = reachable[n.name]
-            test = fold(norms_in(made, scope), unit, interval.low, interval.high)
-            return (_threshold(node, n, test, node.span.cover(made.span), scope),)
-        n, _ = unscaled(node.x, scope)
-        if n is None:
+        found = normalized(node.x, scope)
+        if found is None:
             return None
-        channels = n.type.channels
-        test = Fold(bounds=np.zeros(channels, np.int64), flips=np.zeros(channels, np.bool_))
-        return (_threshold(node, n, test, node.span, scope),)
+        interval = reachable[found.n.name]
+        shift = None if node.shift is None else scope.array(node.shift)
+        test = fold(found.norms, found.unit, interval.low, interval.high, shift)
+        made = scope.producer(node.x)
+        is_normed = isinstance(made, (bit.BatchNorm, bit.ShiftBatchNorm))
+        span = node.span.cover(made.span) if made is not None and is_normed else node.span
+        return (_threshold(node, found.n, test, span, scope),)
 
     return rule
 

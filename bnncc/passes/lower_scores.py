@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
-import numpy as np
-
 from bnncc.ir import bit
-from bnncc.ir.exact import RoundedAffine, rounded_affine
+from bnncc.ir.exact import Norms, RoundedAffine, rounded_affine
 from bnncc.ir.types import Elem, Value
-from bnncc.passes.norms import norms_in, unscaled
+from bnncc.passes.norms import normalized
 from bnncc.passes.rewrite import Scope, rewrite
 
 
@@ -36,19 +35,11 @@ class LowerScores:
 def _rule(node: bit.BitOp, scope: Scope) -> tuple[bit.BitOp, ...] | None:
     if not isinstance(node, bit.ToF32):
         return None
-    made = scope.producer(node.x)
-    if isinstance(made, (bit.BatchNorm, bit.ShiftBatchNorm)):
-        n, unit = unscaled(made.x, scope)
-        return None if n is None else _affine(node, n, rounded_affine(norms_in(made, scope), unit), scope)
     if node.x.type.elem is Elem.SIGN:
-        return _affine(node, node.x, _uniform(node.x, 1.0), scope)
-    n, unit = unscaled(node.x, scope)
-    return None if n is None else _affine(node, n, _uniform(n, float(unit)), scope)
-
-
-def _uniform(x: Value, scale: float) -> RoundedAffine:
-    channels = x.type.channels
-    return RoundedAffine(scale=np.full(channels, scale, np.float32), shift=np.zeros(channels, np.float32))
+        ones = Norms.identity(node.x.type.channels)
+        return _affine(node, node.x, rounded_affine(ones, Fraction(1)), scope)
+    found = normalized(node.x, scope)
+    return None if found is None else _affine(node, found.n, rounded_affine(found.norms, found.unit), scope)
 
 
 def _affine(node: bit.ToF32, x: Value, rounded: RoundedAffine, scope: Scope) -> tuple[bit.BitOp, ...]:

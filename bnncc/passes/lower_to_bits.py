@@ -13,8 +13,8 @@ from bnncc.ir import bit, nn
 from bnncc.ir.exact import RoundedAffine, rounded_affine
 from bnncc.ir.graph import Output
 from bnncc.ir.infer import normalize_unit
-from bnncc.ir.reference.nn_level import norms_of
-from bnncc.ir.types import Elem, TensorType, Value
+from bnncc.ir.norms import norms_of
+from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from bnncc.passes.rewrite import Names
 
 
@@ -59,7 +59,9 @@ class _Real(Enum):
     PIXELS = "a rising function of input pixels"
     FALLING_PIXELS = "a falling function of input pixels"
     RATIONAL = "another exact rational"
+    SCALED = "a scaled sum"
     NORMED = "a batch norm"
+    FLAT_NORMED = "a flattened batch norm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,10 @@ class _Lowering:
                 return self._layer(node)
             case nn.BatchNorm() | nn.ShiftBatchNorm():
                 return self._batch_norm(node)
-            case nn.Sign(x=x):
-                return self._emit(bit.Sign(result=result, span=span, x=self.values[x.name].value))
+            case nn.Sign(x=x, shift=shift):
+                is_rounded = shift is not None and self.values[x.name].real is _Real.FLAT_NORMED
+                compared = self.to_f32(x) if is_rounded else self.values[x.name].value
+                return self._emit(bit.Sign(result=result, span=span, x=compared, shift=shift))
             case nn.MaxPool2d(x=x, window=window):
                 operand = self.values[x.name]
                 pooled = self._like(result, operand.value)
@@ -99,11 +103,23 @@ class _Lowering:
             case nn.Flatten(x=x):
                 operand = self.values[x.name]
                 flat = self._like(result, operand.value)
-                return self._emit(bit.Flatten(result=flat, span=span, x=operand.value), operand.real)
+                real = _Real.FLAT_NORMED if operand.real is _Real.NORMED else operand.real
+                return self._emit(bit.Flatten(result=flat, span=span, x=operand.value), real)
             case nn.Relu(x=x):
                 return self._emit(bit.Relu(result=self._f32(result), span=span, x=self.to_f32(x)))
             case nn.HardTanh(x=x):
                 return self._emit(bit.HardTanh(result=self._f32(result), span=span, x=self.to_f32(x)))
+            case nn.Prelu(x=x, slope=slope, before=before, after=after):
+                return self._emit(
+                    bit.Prelu(
+                        result=self._f32(result),
+                        span=span,
+                        x=self.to_f32(x),
+                        slope=slope,
+                        before=before,
+                        after=after,
+                    )
+                )
             case nn.Dropout(x=x):
                 return self.values[x.name]
             case nn.Add(x=x, y=y) if result.type.elem is Elem.I32:
@@ -171,23 +187,62 @@ class _Lowering:
         is_integer = operand.real is _Real.NOT and operand.value.type.elem is not Elem.F32
         is_rounded = node.weight.type.elem is Elem.F32 or not (is_exact or is_integer)
         x = self.to_f32(node.x) if is_rounded else operand.value
-        result = self._f32(node.result) if is_rounded else node.result
+        elem = Elem.F32 if is_rounded else Elem.REAL if is_exact else Elem.I32
+        name = node.result.name
+        sums = Value(
+            name if node.scale is None else self.names.fresh(f"{name}.unscaled"),
+            TensorType(elem, node.result.type.shape),
+        )
+        weight, factor = node.weight, node.scale
+        if factor is not None and not is_rounded:
+            weight, factor = self._with_positive_scale(weight, factor)
         made: bit.BitOp
         match node:
             case nn.Conv2d(window=window, pad_value=pad_value):
                 made = bit.Conv2d(
-                    result=result, span=node.span, x=x, weight=node.weight, window=window, pad_value=pad_value
+                    result=sums, span=node.span, x=x, weight=weight, window=window, pad_value=pad_value
                 )
             case nn.Dense():
-                made = bit.Dense(result=result, span=node.span, x=x, weight=node.weight)
+                made = bit.Dense(result=sums, span=node.span, x=x, weight=weight)
             case _:
                 assert_never(node)
-        return self._emit(made, _Real.RATIONAL if is_exact and not is_rounded else _Real.NOT)
+        real = _Real.RATIONAL if is_exact and not is_rounded else _Real.NOT
+        unscaled = self._emit(made, real)
+        return unscaled if factor is None else self._scaled(node, unscaled.value, factor)
+
+    def _with_positive_scale(self, weight: ConstRef, factor: ConstRef) -> tuple[ConstRef, ConstRef]:
+        """Return weights and scales with the same products; the signs of the scales are in the weights."""
+        array, scale = self.graph.array(weight), self.graph.array(factor)
+        falls = scale < 0
+        if not falls.any():
+            return weight, factor
+        signs = np.where(falls, -1, 1).astype(np.int8).reshape(-1, *(1,) * (array.ndim - 1))
+        for ref in (weight, factor):
+            del self.names.refs[ref.name]
+        return (
+            self.names.constant(weight.name, Elem.SIGN, array * signs),
+            self.names.constant(factor.name, Elem.F32, np.abs(scale)),
+        )
+
+    def _scaled(self, node: nn.Conv2d | nn.Dense, sums: Value, scale: ConstRef) -> _Lowered:
+        result, span = node.result, node.span
+        if sums.type.elem is not Elem.F32:
+            return self._emit(bit.Scale(result=result, span=span, x=sums, scale=scale), _Real.SCALED)
+        shift = np.zeros(sums.type.channels, np.float32)
+        return self._emit(
+            bit.Affine(
+                result=self._f32(result),
+                span=span,
+                x=sums,
+                scale=scale,
+                shift=self.names.constant(f"{result.name}.shift", Elem.F32, shift),
+            )
+        )
 
     def _batch_norm(self, node: nn.BatchNorm | nn.ShiftBatchNorm) -> _Lowered:
         operand = self.values[node.x.name]
-        if operand.value.type.elem is Elem.F32 or operand.real is _Real.NORMED:
-            return self._affine(node, rounded_affine(norms_of(node, self.graph), Fraction(1)))
+        if operand.value.type.elem is Elem.F32 or operand.real in (_Real.NORMED, _Real.FLAT_NORMED):
+            return self._affine(node, rounded_affine(norms_of(node, self.graph.array), Fraction(1)))
         made: bit.BitOp
         match node:
             case nn.BatchNorm():

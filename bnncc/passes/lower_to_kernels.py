@@ -105,11 +105,12 @@ class _Lowering:
                 return self._layer(node)
             case bit.Conv2d(x=x) | bit.Dense(x=x) if x.type.elem is Elem.F32:
                 return self._float_layer(node)
-            case bit.Threshold() | bit.BorderAffine() | bit.FlipSigns() | bit.Affine():
+            case bit.Threshold() | bit.BorderAffine() | bit.FlipSigns() | bit.Affine() | bit.Prelu():
                 return self._with_physical_constants(node)
+            case bit.Sign(shift=shift):
+                return replace(node, shift=None if shift is None else self._copy(shift))
             case (
-                bit.Sign()
-                | bit.MaxPool2d()
+                bit.MaxPool2d()
                 | bit.Flatten()
                 | bit.Relu()
                 | bit.HardTanh()
@@ -124,7 +125,7 @@ class _Lowering:
                 )
 
     def _with_physical_constants(
-        self, node: bit.Threshold | bit.BorderAffine | bit.FlipSigns | bit.Affine
+        self, node: bit.Threshold | bit.BorderAffine | bit.FlipSigns | bit.Affine | bit.Prelu
     ) -> kernel.KernelOp:
         """Return an operation that no layer absorbed, its constants in 32-bit form."""
         match node:
@@ -138,6 +139,13 @@ class _Lowering:
                 return replace(node, flips=self._flip_bytes(flips))
             case bit.Affine(scale=scale, shift=shift):
                 return replace(node, scale=self._copy(scale), shift=self._copy(shift))
+            case bit.Prelu(slope=slope, before=before, after=after):
+                return replace(
+                    node,
+                    slope=self._copy(slope),
+                    before=None if before is None else self._copy(before),
+                    after=None if after is None else self._copy(after),
+                )
 
     def _layer(self, node: bit.Layer) -> kernel.XnorLayer | kernel.IntegerLayer:
         weight = self._weights4d(node.weight, node.x.type)

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import assert_never
 
 from bnncc.ir import bit
 from bnncc.ir.exact import Norms
+from bnncc.ir.norms import norms_of
 from bnncc.ir.types import Elem, Value
 from bnncc.passes.rewrite import Scope
 
 
-def norms_in(node: bit.BatchNorm | bit.ShiftBatchNorm, scope: Scope) -> Norms:
-    """Return the stored parameters of a batch norm."""
-    gamma = None if node.gamma is None else scope.array(node.gamma)
-    beta, mean = scope.array(node.beta), scope.array(node.mean)
-    match node:
-        case bit.BatchNorm(var=var, eps=eps):
-            return Norms.standard(gamma, beta, mean, scope.array(var), eps)
-        case bit.ShiftBatchNorm(inv_std=inv_std):
-            return Norms.shift(gamma, beta, mean, scope.array(inv_std))
-        case _:
-            assert_never(node)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalized:
+    """The exact real numbers ``norms(unit * n)``, per channel."""
+
+    n: Value
+    unit: Fraction
+    norms: Norms
+
+
+def normalized(x: Value, scope: Scope) -> Normalized | None:
+    """Return ``x`` as a function of integers; None where it is rounded, or moved after it was normalized."""
+    norms: Norms | None = None
+    made = scope.producer(x)
+    if isinstance(made, (bit.BatchNorm, bit.ShiftBatchNorm)):
+        norms, x = norms_of(made, scope.array), made.x
+        made = scope.producer(x)
+    scale = None
+    if isinstance(made, bit.Scale):
+        scale, x = scope.array(made.scale), made.x
+    n, unit = unscaled(x, scope)
+    if n is None:
+        return None
+    found = norms or Norms.identity(n.type.channels)
+    return Normalized(n=n, unit=unit, norms=replace(found, scale=scale))
 
 
 def unscaled(x: Value, scope: Scope) -> tuple[Value | None, Fraction]:

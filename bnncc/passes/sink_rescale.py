@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from bnncc.ir import bit
-from bnncc.ir.types import Elem, TensorType, Value
+from bnncc.ir.types import ConstRef, Elem, TensorType, Value
 from bnncc.passes.rewrite import Scope, rewrite
 
 
@@ -21,8 +21,9 @@ class SinkRescale:
     After::   %p.steps = bit.max_pool2d(x=%s, ...) : i32[8, 2, 2]
               %p = bit.rescale(x=%p.steps, unit=1/255) : real[8, 2, 2]
 
-    A `bit.BorderAffine` without border moves alike, past a pool only if ``multiply > 0``: a rising function
-    commutes with the maximum. Flattening repeats its table, one entry a pixel.
+    A `bit.Scale` moves alike, its scales not being negative. So does a `bit.BorderAffine` without border,
+    past a pool only if ``multiply > 0``: a rising function commutes with the maximum. Flattening repeats
+    scales and tables, one entry a pixel.
     """
 
     name: ClassVar[str] = "sink-rescale"
@@ -36,9 +37,13 @@ def _rule(node: bit.BitOp, scope: Scope) -> tuple[bit.BitOp, ...] | None:
     if not isinstance(node, (bit.MaxPool2d, bit.Flatten)):
         return None
     match scope.producer(node.x):
-        case bit.Rescale(x=x) as scale:
+        case bit.Rescale(x=x) as rescale:
             moved = _moved(node, x, scope)
-            return moved, replace(scale, result=node.result, x=moved.result)
+            return moved, replace(rescale, result=node.result, x=moved.result)
+        case bit.Scale(x=x) as factor:
+            moved = _moved(node, x, scope)
+            scale = _each(factor.scale, moved.result, factor.result, scope)
+            return moved, replace(factor, result=node.result, x=moved.result, scale=scale)
         case bit.BorderAffine(x=x, border=None) as affine if x.type.elem in (Elem.U8, Elem.I8):
             if isinstance(node, bit.MaxPool2d) and affine.multiply <= 0:
                 return None
@@ -52,6 +57,14 @@ def _moved(node: bit.MaxPool2d | bit.Flatten, x: Value, scope: Scope) -> bit.Max
     """Return ``node`` over ``x``, under a new name."""
     name = scope.names.fresh(f"{node.result.name}.steps")
     return replace(node, x=x, result=Value(name, TensorType(x.type.elem, node.result.type.shape)))
+
+
+def _each(scale: ConstRef, x: Value, before: Value, scope: Scope) -> ConstRef:
+    """Return the scale of each channel of ``x``, whose channels were those of ``before``."""
+    times = x.type.channels // before.type.channels
+    if times == 1:
+        return scale
+    return scope.names.constant(f"{x.name}.scale", Elem.F32, np.repeat(scope.array(scale), times))
 
 
 def _repeated(

@@ -189,6 +189,16 @@ def binarize_weight(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return cast("Tensor", _WeightSign.apply(weight, dtype or weight.dtype))  # type: ignore[no-untyped-call]
 
 
+def mean_size(weight: Tensor) -> Tensor:
+    """Return the mean size of the latent weights of each output, with its gradient.
+
+    The best scale of signs: it minimizes ``|w - scale * sign(w)|^2``. Shapes: ``[O, ...]`` to ``[O]``.
+
+    Source: Rastegari et al. 2016 (XNOR-Net), eq. 5, 6.
+    """
+    return weight.abs().flatten(1).mean(1)
+
+
 _HALF_MANTISSA: Final = 0.707106769084930419921875
 """The largest float32 below ``sqrt(1/2)``."""
 

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import assert_never
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from bnncc.ir import nn
 from bnncc.ir.exact import Norms, fold
-from bnncc.ir.types import Elem
+from bnncc.ir.infer import layer_elem
+from bnncc.ir.types import ConstRef, Elem
 from bnncc.training import exact_values as values_of
 from bnncc.training import layers
 from bnncc.training.binarize import signs_of
-from bnncc.training.exact_values import Exact, Held, Normed, per_channel, to_f32
+from bnncc.training.exact_values import Exact, Held, Normed, Scaled, per_channel, to_f32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,12 @@ class Bound:
     Args:
         weights: each weight by name as float32; signs are -1 and +1.
         norms: the stored parameters of each batch norm, by the name of its result.
+        vectors: scales, shifts and slopes by name, float32.
     """
 
     weights: Mapping[str, Tensor]
     norms: Mapping[str, Norms]
+    vectors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 class ExactGraph:
@@ -81,18 +85,21 @@ class ExactGraph:
             values_of.to_output(values[o.value.name], o.value.type.elem) for o in self._graph.outputs
         )
 
-    def _step(  # noqa: C901, PLR0911 -- one branch an operation
+    def _step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
         self, node: nn.NnOp, values: Mapping[str, Held]
     ) -> Held:
         match node:
             case nn.Normalize(x=x, scale=scale, shift=shift):
                 return values_of.normalize(values_of.exact(values[x.name]), scale, shift)
             case nn.Conv2d() | nn.Dense():
-                return _layer(node, self._bound.weights[node.weight.name], values[node.x.name])
+                found = _layer(node, self._bound.weights[node.weight.name], values[node.x.name])
+                if node.scale is None:
+                    return found
+                return values_of.scaled(found, self._bound.vectors[node.scale.name])
             case nn.BatchNorm() | nn.ShiftBatchNorm():
                 return values_of.batch_norm(values[node.x.name], self._bound.norms[node.result.name])
             case nn.Sign(x=x):
-                return Exact(n=self._signs(node.result.name, values[x.name]), unit=Fraction(1), bound=1)
+                return Exact(n=self._signs(node, values[x.name]), unit=Fraction(1), bound=1)
             case nn.MaxPool2d(x=x, window=window):
                 return values_of.max_pool(values[x.name], window)
             case nn.Flatten(x=x):
@@ -101,6 +108,8 @@ class ExactGraph:
                 return F.relu(to_f32(values[x.name]))
             case nn.HardTanh(x=x):
                 return F.hardtanh(to_f32(values[x.name]))
+            case nn.Prelu():
+                return self._prelu(node, to_f32(values[node.x.name]))
             case nn.Dropout(x=x):
                 return values[x.name]
             case nn.Add(x=x, y=y, result=result):
@@ -110,24 +119,37 @@ class ExactGraph:
             case _:
                 assert_never(node)
 
-    def _signs(self, name: str, value: Held) -> Tensor:
-        match value:
-            case Exact(n=n):
-                return signs_of(n, torch.float32)
-            case Normed(x=x):
-                bounds, directions = self._test(name, value)
-                # The sign of a difference of floats is exact, and at n = bound it is +1 too.
-                return signs_of(x.n - bounds, torch.float32) * directions
-            case Tensor():
-                return signs_of(value)
-            case _:
-                assert_never(value)
+    def _prelu(self, node: nn.Prelu, x: Tensor) -> Tensor:
+        slope, before, after = (self._vector(ref, x) for ref in (node.slope, node.before, node.after))
+        assert slope is not None
+        return layers.prelu(x, slope, before, after)
 
-    def _test(self, name: str, value: Normed) -> tuple[Tensor, Tensor]:
-        """Return bounds and directions (-1 where flipped) of the sign ``name``, shaped to broadcast."""
+    def _vector(self, ref: ConstRef | None, like: Tensor) -> Tensor | None:
+        return None if ref is None else torch.from_numpy(self._bound.vectors[ref.name]).to(like.device)
+
+    def _signs(self, node: nn.Sign, value: Held) -> Tensor:
+        if isinstance(value, Tensor) or (
+            isinstance(value, Normed) and value.is_flat and node.shift is not None
+        ):
+            x = to_f32(value)
+            shift = self._vector(node.shift, x)
+            # Compared, not subtracted: no difference is rounded.
+            return signs_of(x) if shift is None else (x >= layers.per_channel(shift, x)).float() * 2 - 1
+        if isinstance(value, Exact):
+            if node.shift is None:
+                return signs_of(value.n, torch.float32)
+            value = Normed(x=value, norms=Norms.identity(node.x.type.channels))
+        bounds, directions = self._test(node, value.normed() if isinstance(value, Scaled) else value)
+        # The sign of a difference of floats is exact, and at n = bound it is +1 too.
+        return signs_of(value.x.n - bounds, torch.float32) * directions
+
+    def _test(self, node: nn.Sign, value: Normed) -> tuple[Tensor, Tensor]:
+        """Return bounds and directions (-1 where flipped) of a sign, shaped to broadcast."""
+        name = node.result.name
         if name not in self._tests:
             n, unit, bound = value.x.n, value.x.unit, value.x.bound
-            test = fold(value.norms, unit, -bound, bound)
+            shift = None if node.shift is None else self._bound.vectors[node.shift.name]
+            test = fold(value.norms, unit, -bound, bound, shift)
             self._tests[name] = (
                 per_channel(test.bounds.astype(np.float64), n).to(n.dtype),
                 per_channel(np.where(test.flips, -1, 1).astype(np.float32), n),
@@ -149,7 +171,7 @@ def _exact_products() -> Iterator[None]:
 
 def _layer(node: nn.Conv2d | nn.Dense, weight: Tensor, x: Held) -> Held:
     """Return a sum of products: exact over integers and over a normalized input, else of rounded operands."""
-    is_integer = node.result.type.elem is Elem.I32
+    is_integer = layer_elem(node.x.type, node.weight.type) is Elem.I32
     has_signs = node.weight.type.elem is Elem.SIGN
     if isinstance(x, Exact) and has_signs and (is_integer or x.pixel_scale is not None):
         one = int(1 / x.unit)

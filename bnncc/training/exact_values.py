@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bnncc.ir.exact import Norms, rounded_affine
+from bnncc.ir.exact import Norms, RoundedAffine, rounded_affine
 from bnncc.ir.infer import normalize_unit
 from bnncc.ir.types import Elem
 from bnncc.ir.window import Window
@@ -43,14 +43,30 @@ class Exact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """The real numbers ``scale * x``, per channel (axis 1)."""
+
+    x: Exact
+    scale: npt.NDArray[np.float32]
+
+    def normed(self) -> Normed:
+        """Return the same numbers, as if normalized."""
+        return Normed(x=self.x, norms=Norms.identity(len(self.scale), self.scale))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Normed:
-    """The real numbers ``norms(x)``, per channel (axis 1); nothing is computed yet."""
+    """The real numbers ``norms(x)``, per channel (axis 1); nothing is computed yet.
+
+    ``is_flat`` once it is flattened: a comparison with anything but 0 then rounds it.
+    """
 
     x: Exact
     norms: Norms
+    is_flat: bool = False
 
 
-Held: TypeAlias = Exact | Normed | Tensor
+Held: TypeAlias = Exact | Scaled | Normed | Tensor
 """A value of the graph; a bare tensor holds numbers that are float32 by definition."""
 
 
@@ -90,9 +106,8 @@ def holding(bound: int) -> torch.dtype:
     return torch.float32 if bound < _F32_EXACT else torch.float64
 
 
-def _affine(n: Tensor, norms: Norms, unit: Fraction) -> Tensor:
+def _affine(n: Tensor, rounded: RoundedAffine) -> Tensor:
     """Return ``fl32(fl32(scale * fl32(n)) + shift)``: two operations, so nothing can fuse them."""
-    rounded = rounded_affine(norms, unit)
     product = n.float() * per_channel(rounded.scale, n)
     return product + per_channel(rounded.shift, n)
 
@@ -101,7 +116,9 @@ def to_f32(value: Held) -> Tensor:
     """Return ``value`` rounded to float32, by the rule of `bnncc.ir.exact`."""
     match value:
         case Normed(x=x, norms=norms):
-            return _affine(x.n, norms, x.unit)
+            return _affine(x.n, rounded_affine(norms, x.unit))
+        case Scaled():
+            return to_f32(value.normed())
         case Exact(n=n, unit=unit):
             return n.float() * float(np.float32(float(unit)))
         case Tensor():
@@ -123,18 +140,27 @@ def batch_norm(value: Held, norms: Norms) -> Held:
     """Return the batch norm of ``value``: not computed where that is exact, else rounded."""
     if isinstance(value, Exact):
         return Normed(x=value, norms=norms)
-    return _affine(to_f32(value), norms, Fraction(1))
+    if isinstance(value, Scaled):
+        return Normed(x=value.x, norms=replace(norms, scale=value.scale))
+    return _affine(to_f32(value), rounded_affine(norms, Fraction(1)))
+
+
+def scaled(value: Held, by: npt.NDArray[np.float32]) -> Held:
+    """Return ``by * value``: not computed where that is exact, else rounded."""
+    if isinstance(value, Exact):
+        return Scaled(x=value, scale=by)
+    return _affine(to_f32(value), RoundedAffine(scale=by, shift=np.zeros_like(by)))
 
 
 def max_pool(value: Held, window: Window) -> Held:
     """Return the maximum over each window; of a batch norm, that of the sums where its gamma rises."""
     match value:
         case Normed(x=x, norms=norms):
-            direction = per_channel(np.where(norms.gamma < 0, -1, 1).astype(np.float64), x.n).to(x.n.dtype)
-            best = direction * layers.max_pool2d(direction * x.n, window)
-            return replace(value, x=replace(x, n=best))
-        case Exact(n=n, pixel_scale=scale):
-            still_pixels = scale if scale is not None and scale > 0 else None
+            return replace(value, x=_extreme(x, norms.falls, window))
+        case Scaled(x=x, scale=scale):
+            return replace(value, x=_extreme(x, scale < 0, window))
+        case Exact(n=n, pixel_scale=pixels):
+            still_pixels = pixels if pixels is not None and pixels > 0 else None
             return replace(value, n=layers.max_pool2d(n, window), pixel_scale=still_pixels)
         case Tensor():
             return layers.max_pool2d(value, window)
@@ -142,28 +168,28 @@ def max_pool(value: Held, window: Window) -> Held:
             assert_never(value)
 
 
+def _extreme(x: Exact, falls: npt.NDArray[np.bool_], window: Window) -> Exact:
+    """Return the maximum over each window, the minimum in the channels where ``falls``."""
+    direction = per_channel(np.where(falls, -1, 1).astype(np.float64), x.n).to(x.n.dtype)
+    return replace(x, n=direction * layers.max_pool2d(direction * x.n, window), pixel_scale=None)
+
+
 def flatten(value: Held) -> Held:
     """Return ``[N, C, ...]`` as ``[N, K]``; per-channel parameters are repeated."""
     match value:
         case Normed(x=x, norms=norms):
             flat = replace(x, n=x.n.flatten(1))
-            return Normed(x=flat, norms=_repeat(norms, flat.n.shape[1] // norms.channels))
+            norms = norms.repeated(flat.n.shape[1] // norms.channels)
+            return Normed(x=flat, norms=norms, is_flat=True)
+        case Scaled(x=x, scale=scale):
+            flat = replace(x, n=x.n.flatten(1))
+            return Scaled(x=flat, scale=np.repeat(scale, flat.n.shape[1] // len(scale)))
         case Exact(n=n):
             return replace(value, n=n.flatten(1))
         case Tensor():
             return value.flatten(1)
         case _:
             assert_never(value)
-
-
-def _repeat(norms: Norms, times: int) -> Norms:
-    return Norms(
-        gamma=np.repeat(norms.gamma, times),
-        beta=np.repeat(norms.beta, times),
-        mean=np.repeat(norms.mean, times),
-        var=None if norms.var is None else np.repeat(norms.var, times),
-        eps=norms.eps,
-    )
 
 
 def add(left: Held, right: Held, elem: Elem) -> Held:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from bnncc.ir import nn
 from bnncc.ir.types import ConstRef, Elem
 from bnncc.training import layers
-from bnncc.training.binarize import binarize, binarize_weight
+from bnncc.training.binarize import binarize, binarize_weight, mean_size
 from bnncc.training.parameters import Slot
 from bnncc.training.shift_batch_norm import ShiftNormState, shift_batch_norm
 from bnncc.training.sync_norm import SyncNormState, sync_batch_norm
@@ -67,13 +67,13 @@ def _step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             return _channels_last((values[x.name].float() * float(scale)).add_(float(shift)))
         case nn.Conv2d(x=x, weight=weight, window=window, pad_value=pad_value):
             operand, factor = _factors(values[x.name], weight, slots, mode)
-            return layers.conv2d(operand, factor, window, pad_value)
+            return _scaled(node, layers.conv2d(operand, factor, window, pad_value), slots)
         case nn.Dense(x=x, weight=weight):
-            return F.linear(*_factors(values[x.name], weight, slots, mode))
+            return _scaled(node, F.linear(*_factors(values[x.name], weight, slots, mode)), slots)
         case nn.BatchNorm() | nn.ShiftBatchNorm():
             return _batch_norm(node, slots, values[node.x.name], mode)
         case nn.Sign(x=x):
-            return _sign(node, values[x.name], mode)
+            return _sign(node, slots, values[x.name], mode)
         case nn.MaxPool2d(x=x, window=window):
             return layers.max_pool2d(values[x.name], window)
         case nn.Flatten(x=x):
@@ -82,6 +82,9 @@ def _step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             return F.relu(values[x.name])
         case nn.HardTanh(x=x):
             return F.hardtanh(values[x.name])
+        case nn.Prelu(x=x, slope=slope, before=before, after=after):
+            shifts = [None if ref is None else slots[ref].tensor for ref in (before, after)]
+            return layers.prelu(values[x.name].float(), slots[slope].tensor, *shifts)
         case nn.Dropout(x=x, rate=rate):
             return F.dropout(values[x.name], float(rate), training=not mode.is_estimating)
         case nn.Add(x=x, y=y):
@@ -92,7 +95,9 @@ def _step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             assert_never(node)
 
 
-def _sign(node: nn.Sign, x: Tensor, mode: FloatMode) -> Tensor:
+def _sign(node: nn.Sign, slots: Slots, x: Tensor, mode: FloatMode) -> Tensor:
+    if node.shift is not None:
+        x = x - layers.per_channel(slots[node.shift].tensor, x)
     if mode.watch is not None:
         mode.watch(node.result.name, x)
     is_random = node.stochastic and not mode.is_estimating
@@ -109,6 +114,18 @@ def _factors(x: Tensor, ref: ConstRef, slots: Slots, mode: FloatMode) -> tuple[T
     if ref.type.elem is not Elem.SIGN:
         return x.float(), weight
     return x.to(mode.dtype), binarize_weight(weight, mode.dtype)
+
+
+def _scaled(node: nn.Conv2d | nn.Dense, sums: Tensor, slots: Slots) -> Tensor:
+    """Return the sums times the scale of each channel; where that follows the weights, it moves to them."""
+    if node.scale is None:
+        return sums
+    scale = slots[node.scale].tensor
+    if node.scaling is nn.Scaling.MEAN:
+        size = mean_size(slots[node.weight].tensor)
+        scale.copy_(size.detach())
+        scale = size
+    return sums * layers.per_channel(scale, sums)
 
 
 def _batch_norm(node: nn.BatchNorm | nn.ShiftBatchNorm, slots: Slots, x: Tensor, mode: FloatMode) -> Tensor:

@@ -65,7 +65,7 @@ def _step(  # noqa: PLR0911 -- one branch an operation
             return F.linear(values[x.name], weights[weight])
         case nn.BatchNorm(x=x) | nn.ShiftBatchNorm(x=x) | nn.Dropout(x=x):
             return values[x.name]
-        case nn.Sign(x=x) | nn.Relu(x=x) | nn.HardTanh(x=x):
+        case nn.Sign(x=x) | nn.Relu(x=x) | nn.HardTanh(x=x) | nn.Prelu(x=x):
             return F.relu(values[x.name])
         case nn.MaxPool2d(x=x, window=window):
             return layers.max_pool2d(values[x.name], window)

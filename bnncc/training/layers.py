@@ -28,6 +28,21 @@ def _convolve(x: Tensor, weight: Tensor, window: Window, pad_value: float) -> Te
     return F.conv2d(padded, weight, None, window.stride, 0, window.dilation)
 
 
+def per_channel(parameter: Tensor, like: Tensor) -> Tensor:
+    """Return ``[C]`` shaped to broadcast against ``like``, ``[N, C, ...]``."""
+    return parameter.view(1, -1, *(1,) * (like.dim() - 2))
+
+
+def prelu(x: Tensor, slope: Tensor, before: Tensor | None, after: Tensor | None) -> Tensor:
+    """Return ``(t if t >= 0 else slope * t) + after``, ``t = x - before``, per channel, step by step.
+
+    Source: He et al. 2015 (PReLU); Liu et al. 2020 (ReActNet), eq. 2, with shifts.
+    """
+    t = x if before is None else x - per_channel(before, x)
+    y = torch.where(t >= 0, t, per_channel(slope, x) * t)
+    return y if after is None else y + per_channel(after, x)
+
+
 def max_pool2d(x: Tensor, window: Window) -> Tensor:
     """Return the maximum over each window; pixels outside the image never win."""
     top, left, bottom, right = window.padding

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from bnncc.data.dataset import Images
 from bnncc.diagnostics import DataError
-from bnncc.ir.exact import Norms
-from bnncc.ir.nn import BatchNorm, NnGraph, ShiftBatchNorm
+from bnncc.ir.nn import BatchNorm, Conv2d, Dense, NnGraph, ShiftBatchNorm
+from bnncc.ir.norms import norms_of
 from bnncc.ir.train_spec import WeightInit
 from bnncc.ir.types import ConstRef, Elem
-from bnncc.training.binarize import signs_of
+from bnncc.training.binarize import mean_size, signs_of
 from bnncc.training.exact_graph import Bound, ExactGraph
 from bnncc.training.float_graph import FloatMode, run_float
 from bnncc.training.parameters import Role, initial, place, roles
@@ -59,7 +59,15 @@ class BnnModule(nn.Module):
             )
             for ref, role in self.roles.items()
         }
+        self._start_scales()
         self._exact: tuple[tuple[int, ...], ExactGraph] | None = None
+
+    @torch.no_grad()
+    def _start_scales(self) -> None:
+        """Let every scale that is not bound start at the mean size of its layer's latent weights."""
+        for node in self.graph.nodes:
+            if isinstance(node, (Conv2d, Dense)) and node.scale is not None and not node.scale.is_bound:
+                self.slots[node.scale].tensor.copy_(mean_size(self.slots[node.weight].tensor))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the graph.
@@ -135,12 +143,22 @@ class BnnModule(nn.Module):
             for ref, role in self.roles.items()
             if role in (Role.LATENT, Role.WEIGHT)
         }
+
+        def array(ref: ConstRef) -> npt.NDArray[np.float32]:
+            return arrays[ref.name].cpu().numpy().astype(np.float32)
+
         norms = {
-            node.result.name: _norms(node, arrays)
+            node.result.name: norms_of(node, array)
             for node in self.graph.nodes
             if isinstance(node, (BatchNorm, ShiftBatchNorm))
         }
-        return Bound(weights, norms)
+        in_norms = (Role.GAMMA, Role.BETA, Role.MEAN, Role.SPREAD)
+        vectors = {
+            ref.name: array(ref)
+            for ref, role in self.roles.items()
+            if role not in in_norms and ref.name not in weights
+        }
+        return Bound(weights, norms, vectors)
 
 
 def _bound_value(graph: NnGraph, ref: ConstRef) -> Tensor:
@@ -157,18 +175,6 @@ def _checked(ref: ConstRef, found: Tensor | None) -> Tensor:
     if not bool(torch.isfinite(found).all()):
         raise DataError(f"The weight '{ref.name}' is not finite everywhere.")
     return found
-
-
-def _norms(node: BatchNorm | ShiftBatchNorm, arrays: Mapping[str, Tensor]) -> Norms:
-    def array(ref: ConstRef) -> npt.NDArray[np.float32]:
-        return arrays[ref.name].cpu().numpy().astype(np.float32)
-
-    gamma = None if node.gamma is None else array(node.gamma)
-    match node:
-        case BatchNorm(var=var, eps=eps):
-            return Norms.standard(gamma, array(node.beta), array(node.mean), array(var), eps)
-        case ShiftBatchNorm(inv_std=inv_std):
-            return Norms.shift(gamma, array(node.beta), array(node.mean), array(inv_std))
 
 
 def fit_images(graph: NnGraph, images: Images) -> Images:

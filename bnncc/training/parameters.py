@@ -11,7 +11,7 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from bnncc.ir.nn import BatchNorm, NnGraph, ShiftBatchNorm
+from bnncc.ir.nn import BatchNorm, Conv2d, Dense, NnGraph, Prelu, Scaling, ShiftBatchNorm, Sign
 from bnncc.ir.train_spec import RateScale, WeightInit
 from bnncc.ir.types import ConstRef, Elem
 
@@ -25,11 +25,15 @@ class Role(Enum):
     BETA = "beta"
     MEAN = "mean"
     SPREAD = "spread"
+    MEAN_SIZE = "mean size of latent weights"
+    SCALE = "scale"
+    SHIFT = "shift"
+    SLOPE = "slope"
 
     @property
     def is_trained(self) -> bool:
-        """Return whether it follows a gradient; the others are running statistics."""
-        return self not in (Role.MEAN, Role.SPREAD)
+        """Return whether it follows a gradient; the others are of the network's last step in training."""
+        return self not in (Role.MEAN, Role.SPREAD, Role.MEAN_SIZE)
 
 
 def roles(graph: NnGraph) -> dict[ConstRef, Role]:
@@ -44,6 +48,14 @@ def roles(graph: NnGraph) -> dict[ConstRef, Role]:
                 if gamma is not None:
                     found[gamma] = Role.GAMMA
                 found.update({beta: Role.BETA, mean: Role.MEAN, spread: Role.SPREAD})
+            case Conv2d(scale=ConstRef() as scale) | Dense(scale=ConstRef() as scale):
+                is_mean = node.scaling is Scaling.MEAN
+                found[scale] = Role.MEAN_SIZE if is_mean else Role.SCALE
+            case Sign(shift=ConstRef() as shift):
+                found[shift] = Role.SHIFT
+            case Prelu(slope=slope, before=before, after=after):
+                found[slope] = Role.SLOPE
+                found.update({ref: Role.SHIFT for ref in (before, after) if ref is not None})
             case _:
                 pass
     for ref in graph.const_refs():
@@ -136,9 +148,11 @@ def initial(ref: ConstRef, role: Role, init: WeightInit, generator: torch.Genera
         case Role.LATENT | Role.WEIGHT:
             bound = 1.0 if role is Role.LATENT and init is WeightInit.UNIFORM else glorot_range(shape) * 2
             return torch.empty(shape).uniform_(-min(bound, 1.0), min(bound, 1.0), generator=generator)
-        case Role.GAMMA | Role.SPREAD:
+        case Role.SLOPE:
+            return torch.full(shape, 0.25)
+        case Role.GAMMA | Role.SPREAD | Role.SCALE | Role.MEAN_SIZE:
             return torch.ones(shape)
-        case Role.BETA | Role.MEAN:
+        case Role.BETA | Role.MEAN | Role.SHIFT:
             return torch.zeros(shape)
         case _:
             assert_never(role)

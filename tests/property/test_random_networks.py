@@ -42,14 +42,15 @@ def grow(draw: Any, net: Network, values: list[Value]) -> Value:  # noqa: C901 -
     kind = draw(st.sampled_from(STEPS[x.type.elem]))
     channels = draw(st.integers(1, 9))
     real = draw(st.integers(0, 9)) == 0
+    scaled = not real and draw(st.integers(0, 3)) == 0
     match kind:
         case "normalize":
             return net.normalize(x, draw(fractions), draw(fractions))
         case "layer" if len(x.type.shape) == 1:
-            return net.dense(x, channels, real=real)
+            return net.dense(x, channels, real=real, scaled=scaled)
         case "layer":
             pad_value = draw(st.sampled_from([-1, 0, 1]))
-            return net.conv(x, channels, draw(windows()), pad_value=pad_value, real=real)
+            return net.conv(x, channels, draw(windows()), pad_value=pad_value, real=real, scaled=scaled)
         case "norm":
             kind = draw(st.sampled_from(["mixed", "ties", "positive"]))
             spread = draw(st.sampled_from([0.5, 3.0, 100.0]))
@@ -57,13 +58,15 @@ def grow(draw: Any, net: Network, values: list[Value]) -> Value:  # noqa: C901 -
         case "shift":
             return net.shift_batch_norm(x, spread=3)
         case "sign":
-            return net.sign(x)
+            return net.sign(x, shifted=draw(st.booleans()))
         case "pool":
             return net.pool(x, draw(windows()))
         case "flatten":
             return net.flatten(x)
         case "relu":
             return net.relu(x)
+        case "prelu":
+            return net.prelu(x, shifted=draw(st.booleans()), rising=draw(st.booleans()))
         case "tanh":
             return net.hard_tanh(x)
         case "dropout":
@@ -76,7 +79,7 @@ def grow(draw: Any, net: Network, values: list[Value]) -> Value:  # noqa: C901 -
 
 
 _ANY = ("pool", "flatten", "dropout", "concat")
-_SUMS = ("norm", "norm", "norm", "sign", "sign", "shift", "relu", "tanh", "add", *_ANY)
+_SUMS = ("norm", "norm", "norm", "sign", "sign", "shift", "relu", "tanh", "prelu", "add", *_ANY)
 STEPS = {
     Elem.U8: ("normalize", "normalize", "layer", *_ANY),
     Elem.I8: ("normalize", "layer", *_ANY),

@@ -21,6 +21,7 @@ EXACT = [
     "conv_padm1_c5_k3s1d2", "conv_first", "conv_first_negative", "conv_first_mean_std", "conv_first_pooled",
     "conv_pool_after_norm", "conv_first_negative_pool", "conv_i8", "mlp_mixed_gammas", "mlp_shift",
     "shortcut_sums", "flatten_before_norm", "rectangular", "two_inputs_two_outputs", "binary_connect",
+    "scaled_mlp", "scaled_conv", "shifted_signs", "rising_prelu",
 ]  # fmt: skip
 
 
@@ -39,11 +40,13 @@ def torch_step(node: nn.NnOp, network: nn.NnGraph, values: dict[str, Any]) -> An
     match node:
         case nn.Normalize(x=x, scale=scale, shift=shift):
             return values[x.name] * float(scale) + float(shift)
-        case nn.Conv2d(x=x, weight=weight, window=w, pad_value=pad_value):
+        case nn.Conv2d(x=x, weight=weight, window=w, pad_value=pad_value, scale=factor):
             image = pad(values[x.name], w.padding, float(pad_value))
-            return functional.conv2d(image, parameter(weight), stride=w.stride, dilation=w.dilation)
-        case nn.Dense(x=x, weight=weight):
-            return values[x.name] @ parameter(weight).T
+            sums = functional.conv2d(image, parameter(weight), stride=w.stride, dilation=w.dilation)
+            return sums if factor is None else sums * along(parameter(factor), sums)
+        case nn.Dense(x=x, weight=weight, scale=factor):
+            sums = values[x.name] @ parameter(weight).T
+            return sums if factor is None else sums * along(parameter(factor), sums)
         case nn.BatchNorm(x=x, gamma=gamma, beta=beta, mean=mean, var=var, eps=eps):
             slope = 1.0 if gamma is None else parameter(gamma)
             slope = slope / torch.sqrt(parameter(var) + float(eps))
@@ -51,8 +54,9 @@ def torch_step(node: nn.NnOp, network: nn.NnGraph, values: dict[str, Any]) -> An
         case nn.ShiftBatchNorm(x=x, gamma=gamma, beta=beta, mean=mean, inv_std=inv_std):
             slope = ap2(network.array(gamma)) * ap2(network.array(inv_std))
             return normed(values[x.name], torch.tensor(slope), parameter(mean), parameter(beta))
-        case nn.Sign(x=x):
-            return torch.where(values[x.name] >= 0, 1.0, -1.0).double()
+        case nn.Sign(x=x, shift=shift):
+            least = 0.0 if shift is None else along(parameter(shift), values[x.name])
+            return torch.where(values[x.name] >= least, 1.0, -1.0).double()
         case nn.MaxPool2d(x=x, window=w):
             image = pad(values[x.name], w.padding, float("-inf"))
             return functional.max_pool2d(image, w.kernel, w.stride, dilation=w.dilation)
@@ -62,6 +66,11 @@ def torch_step(node: nn.NnOp, network: nn.NnGraph, values: dict[str, Any]) -> An
             return torch.relu(values[x.name])
         case nn.HardTanh(x=x):
             return values[x.name].clamp(-1, 1)
+        case nn.Prelu(x=x, slope=slope, before=before, after=after):
+            number = values[x.name]
+            moved = number if before is None else number - along(parameter(before), number)
+            bent = functional.prelu(moved, parameter(slope))
+            return bent if after is None else bent + along(parameter(after), number)
         case nn.Dropout(x=x):
             return values[x.name]
         case nn.Add(x=x, y=y):
@@ -75,9 +84,12 @@ def pad(image: Any, padding: tuple[int, int, int, int], value: float) -> Any:
     return torch.nn.functional.pad(image, (left, right, top, bottom), value=value)
 
 
+def along(vector: Any, x: Any) -> Any:
+    return vector.reshape((1, -1) + (1,) * (x.ndim - 2))
+
+
 def normed(x: Any, slope: Any, mean: Any, beta: Any) -> Any:
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    return slope.reshape(shape) * (x - mean.reshape(shape)) + beta.reshape(shape)
+    return along(slope, x) * (x - along(mean, x)) + along(beta, x)
 
 
 @pytest.mark.parametrize("name", EXACT)

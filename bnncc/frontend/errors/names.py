@@ -206,7 +206,7 @@ class TooManyArguments(Diagnostic):
     Example:
         network tiny {
           input x: u8[4]
-          x -> dense(2, binary, 3) -> batch_norm -> output scores
+          x -> dense(2, binary, none, 3) -> batch_norm -> output scores
         }
 
     Fix:

@@ -9,7 +9,8 @@ from typing import assert_never
 import numpy as np
 
 from bnncc.ir import bit
-from bnncc.ir.exact import Norms, RoundedAffine
+from bnncc.ir.exact import RoundedAffine
+from bnncc.ir.norms import norms_of
 from bnncc.ir.reference import run, sums
 from bnncc.ir.reference.values import (
     Array,
@@ -22,6 +23,8 @@ from bnncc.ir.reference.values import (
     integers,
     max_pool,
     per_channel,
+    prelu,
+    scaled,
     signs,
     to_f32,
 )
@@ -54,10 +57,12 @@ def step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             return _add_table(integers(values[x.name]) * multiply, graph.array(table), border)
         case bit.Rescale(x=x, unit=unit):
             return Rational(numerators=integers(values[x.name]), unit=unit)
+        case bit.Scale(x=x, scale=scale):
+            return scaled(values[x.name], graph.array(scale))
         case bit.BatchNorm() | bit.ShiftBatchNorm():
-            return batch_norm(values[node.x.name], norms_of(node, graph))
-        case bit.Sign(x=x):
-            return signs(values[x.name])
+            return batch_norm(values[node.x.name], norms_of(node, graph.array))
+        case bit.Sign(x=x, shift=shift):
+            return signs(values[x.name], None if shift is None else graph.array(shift))
         case bit.Threshold(x=x, bounds=bounds, flips=flips, border=border):
             tested = _threshold(integers(values[x.name]), graph.array(bounds), border)
             return _flip(tested, flips, graph)
@@ -76,6 +81,9 @@ def step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             return np.maximum(integers(values[x.name]), np.float32(0))
         case bit.HardTanh(x=x):
             return np.clip(integers(values[x.name]), np.float32(-1), np.float32(1))
+        case bit.Prelu(x=x, slope=slope, before=before, after=after):
+            shifts = [None if ref is None else graph.array(ref) for ref in (before, after)]
+            return prelu(integers(values[x.name]), graph.array(slope), *shifts)
         case bit.Add(x=x, y=y):
             return integers(values[x.name]) + integers(values[y.name])
         case bit.Concat(parts=parts):
@@ -84,19 +92,6 @@ def step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             return values[x.name]
         case bit.Layer():
             return _fused_layer(node, graph, integers(values[node.x.name]))
-        case _:
-            assert_never(node)
-
-
-def norms_of(node: bit.BatchNorm | bit.ShiftBatchNorm, graph: bit.BitGraph) -> Norms:
-    """Return the stored parameters of a batch norm."""
-    gamma = None if node.gamma is None else graph.array(node.gamma)
-    beta, mean = graph.array(node.beta), graph.array(node.mean)
-    match node:
-        case bit.BatchNorm(var=var, eps=eps):
-            return Norms.standard(gamma, beta, mean, graph.array(var), eps)
-        case bit.ShiftBatchNorm(inv_std=inv_std):
-            return Norms.shift(gamma, beta, mean, graph.array(inv_std))
         case _:
             assert_never(node)
 

@@ -8,7 +8,8 @@ from typing import assert_never
 import numpy as np
 
 from bnncc.ir import nn
-from bnncc.ir.exact import Norms
+from bnncc.ir.infer import layer_elem
+from bnncc.ir.norms import norms_of
 from bnncc.ir.reference import run, sums
 from bnncc.ir.reference.values import (
     Array,
@@ -19,7 +20,9 @@ from bnncc.ir.reference.values import (
     flatten,
     integers,
     max_pool,
+    prelu,
     rational,
+    scaled,
     signs,
     to_f32,
 )
@@ -42,14 +45,15 @@ def step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
 ) -> Tensor:
     """Return the result of one node."""
     match node:
-        case nn.Normalize(x=x, scale=scale, shift=shift):
-            return Pixels(pixels=integers(values[x.name]), scale=scale, shift=shift)
+        case nn.Normalize(x=x):
+            return Pixels(pixels=integers(values[x.name]), scale=node.scale, shift=node.shift)
         case nn.Conv2d() | nn.Dense():
-            return _layer(node, graph.array(node.weight), values[node.x.name])
+            found = _layer(node, graph.array(node.weight), values[node.x.name])
+            return found if node.scale is None else scaled(found, graph.array(node.scale))
         case nn.BatchNorm() | nn.ShiftBatchNorm():
-            return batch_norm(values[node.x.name], norms_of(node, graph))
-        case nn.Sign(x=x):
-            return signs(values[x.name])
+            return batch_norm(values[node.x.name], norms_of(node, graph.array))
+        case nn.Sign(x=x, shift=shift):
+            return signs(values[x.name], None if shift is None else graph.array(shift))
         case nn.MaxPool2d(x=x, window=window):
             return max_pool(values[x.name], window)
         case nn.Flatten(x=x):
@@ -58,6 +62,9 @@ def step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             return np.maximum(to_f32(values[x.name]), np.float32(0))
         case nn.HardTanh(x=x):
             return np.clip(to_f32(values[x.name]), np.float32(-1), np.float32(1))
+        case nn.Prelu(x=x, slope=slope, before=before, after=after):
+            shifts = [None if ref is None else graph.array(ref) for ref in (before, after)]
+            return prelu(to_f32(values[x.name]), graph.array(slope), *shifts)
         case nn.Dropout(x=x):
             return values[x.name]
         case nn.Add(x=x, y=y, result=result):
@@ -71,19 +78,6 @@ def step(  # noqa: C901, PLR0911, PLR0912 -- one branch an operation
             assert_never(node)
 
 
-def norms_of(node: nn.BatchNorm | nn.ShiftBatchNorm, graph: nn.NnGraph) -> Norms:
-    """Return the stored parameters of a batch norm."""
-    gamma = None if node.gamma is None else graph.array(node.gamma)
-    beta, mean = graph.array(node.beta), graph.array(node.mean)
-    match node:
-        case nn.BatchNorm(var=var, eps=eps):
-            return Norms.standard(gamma, beta, mean, graph.array(var), eps)
-        case nn.ShiftBatchNorm(inv_std=inv_std):
-            return Norms.shift(gamma, beta, mean, graph.array(inv_std))
-        case _:
-            assert_never(node)
-
-
 def _layer(node: nn.Conv2d | nn.Dense, weight: Array, x: Tensor) -> Tensor:
     """Return a sum of products: exact over integers and over a normalized input, else of rounded operands."""
     is_real_weight = node.weight.type.elem is Elem.F32
@@ -91,7 +85,7 @@ def _layer(node: nn.Conv2d | nn.Dense, weight: Array, x: Tensor) -> Tensor:
         number = rational(x)
         sum_of_products = _integer_sums(node, weight, number.numerators, int(1 / number.unit))
         return Rational(numerators=sum_of_products, unit=number.unit)
-    if node.result.type.elem is Elem.I32:
+    if layer_elem(node.x.type, node.weight.type) is Elem.I32:
         return _integer_sums(node, weight, integers(x), 1)
     weights = weight.astype(np.float32)
     match node:

@@ -46,14 +46,26 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """The exact real numbers ``scale * x``, per channel (axis 1)."""
+
+    x: Rational
+    scale: F32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Normed:
-    """The exact real numbers ``norms(x)``, per channel (axis 1); nothing is computed yet."""
+    """The exact real numbers ``norms(x)``, per channel (axis 1); nothing is computed yet.
+
+    ``is_flat`` once it is flattened: a comparison with anything but 0 then rounds it.
+    """
 
     x: Rational
     norms: Norms
+    is_flat: bool = False
 
 
-Tensor: TypeAlias = Array | Rational | Pixels | Normed
+Tensor: TypeAlias = Array | Rational | Pixels | Scaled | Normed
 
 
 def from_input(array: Array, elem: Elem) -> Array:
@@ -123,6 +135,8 @@ def affine(x: Array, rounded: RoundedAffine) -> F32:
 
 def to_f32(value: Tensor) -> F32:
     """Return ``value`` rounded to f32, by the rule of `bnncc.ir.exact`."""
+    if isinstance(value, Scaled):
+        value = _unnormalized(value)
     if isinstance(value, Normed):
         return affine(value.x.numerators, rounded_affine(value.norms, value.x.unit))
     if isinstance(value, (Rational, Pixels)):
@@ -135,27 +149,61 @@ def batch_norm(value: Tensor, norms: Norms) -> Tensor:
     """Return the batch norm of ``value``: not computed if exact, else rounded."""
     if isinstance(value, Normed) or is_f32(value):
         return affine(to_f32(value), rounded_affine(norms, Fraction(1)))
+    if isinstance(value, Scaled):
+        return Normed(x=value.x, norms=replace(norms, scale=value.scale))
     return Normed(x=rational(value), norms=norms)
 
 
-def signs(value: Tensor) -> Signs:
-    """Return +1 where ``value >= 0``, else -1, decided exactly."""
-    if not isinstance(value, Normed):
-        array = rational(value).numerators if isinstance(value, (Rational, Pixels)) else value
-        return np.where(array >= 0, 1, -1).astype(np.int8)
+def scaled(value: Tensor, by: F32) -> Tensor:
+    """Return ``by * value``: not computed if exact, else rounded."""
+    if is_f32(value):
+        return affine(to_f32(value), RoundedAffine(scale=by, shift=np.zeros_like(by)))
+    return Scaled(x=rational(value), scale=by)
+
+
+def _unnormalized(value: Scaled) -> Normed:
+    return Normed(x=value.x, norms=Norms.identity(len(value.scale), value.scale))
+
+
+def signs(value: Tensor, shift: F32 | None = None) -> Signs:
+    """Return +1 where ``value >= shift`` (None: 0), else -1, decided exactly; see `Normed` for flat ones."""
+    if is_f32(value) or (isinstance(value, Normed) and value.is_flat and shift is not None):
+        array = to_f32(value)
+        return _as_signs(array >= (0 if shift is None else per_channel(shift, array.ndim)))
+    if isinstance(value, Scaled):
+        value = _unnormalized(value)
+    if isinstance(value, Normed):
+        return _decided(value, shift)
+    number = rational(value)
+    if shift is None:
+        return _as_signs(number.numerators >= 0)
+    return _decided(Normed(x=number, norms=Norms.identity(len(shift))), shift)
+
+
+def _decided(value: Normed, shift: F32 | None) -> Signs:
     n = value.x.numerators
-    test = fold(value.norms, value.x.unit, int(n.min(initial=0)), int(n.max(initial=0)))
+    test = fold(value.norms, value.x.unit, int(n.min(initial=0)), int(n.max(initial=0)), shift)
     fires = n >= per_channel(test.bounds, n.ndim)
-    return np.where(fires != per_channel(test.flips, n.ndim), 1, -1).astype(np.int8)
+    return _as_signs(fires != per_channel(test.flips, n.ndim))
+
+
+def _as_signs(is_plus: Array) -> Signs:
+    return np.where(is_plus, 1, -1).astype(np.int8)
+
+
+def prelu(x: F32, slope: F32, before: F32 | None, after: F32 | None) -> F32:
+    """Return ``(t if t >= 0 else slope * t) + after`` with ``t = x - before``, each step rounded to f32."""
+    t = x if before is None else x - per_channel(before, x.ndim)
+    y = np.where(t >= 0, t, per_channel(slope, x.ndim) * t)
+    return np.asarray(y if after is None else y + per_channel(after, x.ndim), np.float32)
 
 
 def max_pool(value: Tensor, window: Window) -> Tensor:
-    """Return the maximum over each window; of a batch norm, that of the input where its gamma rises."""
+    """Return the maximum over each window; of a function of numbers, that of the numbers where it rises."""
     if isinstance(value, Normed):
-        n = value.x.numerators
-        direction = per_channel(np.where(value.norms.gamma < 0, -1, 1), n.ndim)
-        best = direction * sums.max_pool(direction * n, window)
-        return replace(value, x=replace(value.x, numerators=best))
+        return replace(value, x=_extreme(value.x, value.norms.falls, window))
+    if isinstance(value, Scaled):
+        return replace(value, x=_extreme(value.x, value.scale < 0, window))
     if isinstance(value, Pixels) and value.scale > 0:
         return replace(value, pixels=sums.max_pool(value.pixels, window))
     if isinstance(value, (Rational, Pixels)):
@@ -164,24 +212,27 @@ def max_pool(value: Tensor, window: Window) -> Tensor:
     return sums.max_pool(value, window)
 
 
+def _extreme(x: Rational, falls: Array, window: Window) -> Rational:
+    """Return the maximum over each window, the minimum in the channels where ``falls``."""
+    direction = per_channel(np.where(falls, -1, 1), x.numerators.ndim)
+    return replace(x, numerators=direction * sums.max_pool(direction * x.numerators, window))
+
+
 def flatten(value: Tensor) -> Tensor:
     """Return ``[N, C, ...]`` as ``[N, K]``; per-channel parameters are repeated."""
     if isinstance(value, Normed):
-        x = flatten(value.x)
-        assert isinstance(x, Rational)
-        return Normed(x=x, norms=_repeat(value.norms, x.numerators.shape[1] // value.norms.channels))
+        x = _flat(value.x)
+        norms = value.norms.repeated(x.numerators.shape[1] // value.norms.channels)
+        return Normed(x=x, norms=norms, is_flat=True)
+    if isinstance(value, Scaled):
+        x = _flat(value.x)
+        return Scaled(x=x, scale=np.repeat(value.scale, x.numerators.shape[1] // len(value.scale)))
     if isinstance(value, Rational):
-        return replace(value, numerators=value.numerators.reshape(len(value.numerators), -1))
+        return _flat(value)
     if isinstance(value, Pixels):
         return replace(value, pixels=value.pixels.reshape(len(value.pixels), -1))
     return value.reshape(len(value), -1)
 
 
-def _repeat(norms: Norms, times: int) -> Norms:
-    return Norms(
-        gamma=np.repeat(norms.gamma, times),
-        beta=np.repeat(norms.beta, times),
-        mean=np.repeat(norms.mean, times),
-        var=None if norms.var is None else np.repeat(norms.var, times),
-        eps=norms.eps,
-    )
+def _flat(x: Rational) -> Rational:
+    return replace(x, numerators=x.numerators.reshape(len(x.numerators), -1))

@@ -15,13 +15,17 @@ from bnncc.targets.c.text import Emission, Function, class_tables, element_type,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapArgs:
-    """``y[i] = expression`` for every element ``i`` of channel ``o``; ``border_class`` if there is one."""
+    """``y[i] = expression`` for every element ``i`` of channel ``o``; ``border_class`` if there is one.
+
+    ``line``, where there is one, stands before it.
+    """
 
     template: ClassVar[str] = "c/map.c.j2"
     name: str
     origin: str
     parameters: tuple[str, ...]
     constants: tuple[str, ...]
+    line: str
     expression: str
     channels: int
     height: int
@@ -74,15 +78,16 @@ class MaxPoolArgs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Formula:
-    """An expression over element ``i`` and channel ``o``, and what it needs."""
+    """An expression over element ``i`` and channel ``o``, what it needs, and a line before it."""
 
     expression: str
     operands: tuple[tuple[str, Value], ...]
     constants: tuple[str, ...] = ()
     border: Border | None = None
+    line: str = ""
 
 
-Mapped = bit.Affine | bit.Relu | bit.HardTanh | bit.Add | bit.BorderAffine
+Mapped = bit.Affine | bit.Relu | bit.HardTanh | bit.Prelu | bit.Add | bit.BorderAffine
 
 
 def emit_map(node: Mapped, emission: Emission) -> Function:
@@ -96,6 +101,7 @@ def emit_map(node: Mapped, emission: Emission) -> Function:
             formula.operands, node.result, has_blob=bool(formula.constants), has_scratch=False
         ),
         constants=formula.constants,
+        line=formula.line,
         expression=formula.expression,
         channels=node.result.type.channels,
         height=node.result.type.spatial[0],
@@ -123,6 +129,8 @@ def _map_formula(node: Mapped, emission: Emission) -> _Formula:
         case bit.HardTanh(x=x):
             expression = "x[i] > 1.0f ? 1.0f : x[i] < -1.0f ? -1.0f : x[i]"
             return _Formula(expression=expression, operands=(("x", x),))
+        case bit.Prelu():
+            return _prelu(node, emission)
         case bit.Add(x=x, y=other):
             return _Formula(expression="x[i] + other[i]", operands=(("x", x), ("other", other)))
         case bit.BorderAffine(x=x, multiply=multiply, table=table, border=border):
@@ -133,6 +141,22 @@ def _map_formula(node: Mapped, emission: Emission) -> _Formula:
                 constants=(f"const int32_t *const table = {emission.pointer(table, 'int32_t')};",),
                 border=border,
             )
+
+
+def _prelu(node: bit.Prelu, emission: Emission) -> _Formula:
+    number = "x[i]" if node.before is None else "x[i] - before[o]"
+    bent = "(t >= 0.0f ? t : slope[o] * t)"
+    vectors = {"before": node.before, "slope": node.slope, "after": node.after}
+    return _Formula(
+        line=f"const float t = {number};",
+        expression=bent if node.after is None else f"{bent} + after[o]",
+        operands=(("x", node.x),),
+        constants=tuple(
+            f"const float *const {name} = {emission.pointer(ref, 'float')};"
+            for name, ref in vectors.items()
+            if ref is not None
+        ),
+    )
 
 
 def emit_pack(node: bit.Threshold | bit.Sign | bit.ChangeLayout, emission: Emission) -> Function:
@@ -163,6 +187,9 @@ def emit_pack(node: bit.Threshold | bit.Sign | bit.ChangeLayout, emission: Emiss
 
 def _pack_formula(node: bit.Threshold | bit.Sign | bit.ChangeLayout, emission: Emission) -> _Formula:
     operand = (("x", node.x),)
+    if isinstance(node, bit.Sign) and node.shift is not None:
+        shift = f"const float *const shift = {emission.pointer(node.shift, 'float')};"
+        return _Formula(expression="x[i] >= shift[o]", operands=operand, constants=(shift,))
     if not isinstance(node, bit.Threshold):
         return _Formula(expression="x[i] >= 0", operands=operand)
     place = "o" if node.border is None else f"border_class * {node.bounds.type.shape[-1]} + o"

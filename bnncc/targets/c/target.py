@@ -148,7 +148,7 @@ def emit_node(node: KernelOp, emission: Emission) -> Function:  # noqa: PLR0911,
             return emit_layer(node, emission)
         case kernel.FloatLayer():
             return emit_float_layer(node, emission)
-        case bit.Affine() | bit.Relu() | bit.HardTanh() | bit.Add() | bit.BorderAffine():
+        case bit.Affine() | bit.Relu() | bit.HardTanh() | bit.Prelu() | bit.Add() | bit.BorderAffine():
             return element_wise.emit_map(node, emission)
         case bit.Threshold() | bit.Sign():
             return element_wise.emit_pack(node, emission)

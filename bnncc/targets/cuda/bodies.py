@@ -65,8 +65,11 @@ def sign_body(  # noqa: PLR0911 -- one branch an operation
 ) -> Body:
     """Return the truth value of one sign, at ``channel`` and ``pixel`` of ``image``."""
     match node:
-        case bit.Sign(x=x):
-            return Body(operands=(("x", x),), result=f"{_read(x, 'x')} >= 0")
+        case bit.Sign(x=x, shift=shift):
+            if shift is None:
+                return Body(operands=(("x", x),), result=f"{_read(x, 'x')} >= 0")
+            shifts = (constant("shift", "float", program, shift),)
+            return Body(operands=(("x", x),), constants=shifts, result=f"{_read(x, 'x')} >= shift[channel]")
         case bit.Threshold(x=x, bounds=bounds, flips=flips, border=border):
             constants = [constant("bounds", "int", program, bounds)]
             result = f"{_read(x, 'x')} >= bounds[{_table_row(border, x, tables)}channel]"
@@ -110,6 +113,8 @@ def number_body(  # noqa: PLR0911 -- one branch an operation
             return Body(operands=(("x", x),), result=f"fmaxf({_number(x, 'x')}, 0.0f)")
         case bit.HardTanh(x=x):
             return Body(operands=(("x", x),), result=f"fminf(fmaxf({_number(x, 'x')}, -1.0f), 1.0f)")
+        case bit.Prelu():
+            return _prelu(program, node)
         case bit.Add(x=x, y=y):
             left, right = _number(x, "x"), _number(y, "x2")
             is_float = x.type.elem is Elem.F32
@@ -123,6 +128,22 @@ def number_body(  # noqa: PLR0911 -- one branch an operation
             return _concat(parts, "float" if parts[0].type.elem is Elem.F32 else "int", "0")
         case _:
             raise InternalError(f"the CUDA target has no numbers from '{type(node).__name__}' at {node.span}")
+
+
+def _prelu(program: KernelProgram, node: bit.Prelu) -> Body:
+    number = _number(node.x, "x")
+    if node.before is not None:
+        number = f"__fsub_rn({number}, before[channel])"
+    bent = "t >= 0.0f ? t : __fmul_rn(slope[channel], t)"
+    vectors = {"before": node.before, "slope": node.slope, "after": node.after}
+    return Body(
+        operands=(("x", node.x),),
+        constants=tuple(
+            constant(name, "float", program, ref) for name, ref in vectors.items() if ref is not None
+        ),
+        lines=(f"const float t = {number};",),
+        result=bent if node.after is None else f"__fadd_rn({bent}, after[channel])",
+    )
 
 
 def _number(value: Value, name: str, channel: str = "channel", pixel: str = "pixel") -> str:

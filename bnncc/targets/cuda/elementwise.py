@@ -36,6 +36,7 @@ ElementWise: TypeAlias = (
     | bit.Affine
     | bit.Relu
     | bit.HardTanh
+    | bit.Prelu
     | bit.Add
     | bit.Concat
     | bit.ChangeLayout
