@@ -34,8 +34,8 @@ from bnncc.targets.cuda.elementwise import element_plan
 from bnncc.targets.cuda.fuse import Fuse, Timed
 from bnncc.targets.cuda.layers import float_plan, integer_plan, xnor_plan
 from bnncc.targets.cuda.measured import MeasuredUses
-from bnncc.targets.cuda.select import Choice, Tier, tier_uses
 from bnncc.targets.cuda.plan import KernelPlan, declarations, kernel_prefix
+from bnncc.targets.cuda.select import Choice, Tier, tier_uses
 from bnncc.targets.cuda.wgmma import wgmma_kernel_args, wgmma_packings, wgmma_plan, wgmma_refusal
 from bnncc.targets.cuda.whole import WholeNetwork, whole_network
 from bnncc.targets.target import SourceFile
@@ -59,16 +59,16 @@ class CudaTarget:
     Args:
         tier: which kernels binary layers get; all others have one kernel that runs anywhere.
         fuse: whether a launch is a layer or the whole network.
+        measured: what counts before the cost model.
     """
 
     name: ClassVar[str] = "cuda"
-        measured: what counts before the cost model.
     tier: Tier = Tier.AUTO
     fuse: Fuse = Fuse.AUTO
+    measured: MeasuredUses = field(default_factory=MeasuredUses)
 
     @property
     def storage(self) -> StorageForm:
-    measured: MeasuredUses = field(default_factory=MeasuredUses)
         """Return the layouts its kernels work on."""
         return STORAGE
 
@@ -107,10 +107,10 @@ class CudaTarget:
         # Warpgroups have no persistent kernel: who asks for them gets a launch a layer.
         fuse = Fuse.LAYER if self.tier.is_by_warpgroups and self.fuse is Fuse.AUTO else self.fuse
         whole = whole_network(program, popc, (artifact, costs), self.tier, fuse)
+        whole = replace(whole, uses=self.measured.fuse_uses(whole.uses))
         return _with_source(artifact, program, () if self.fuse is Fuse.PERSISTENT else made, whole)
 
 
-        whole = replace(whole, uses=self.measured.fuse_uses(whole.uses))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kernel:
     """One kernel, and its launch."""
@@ -281,6 +281,7 @@ def kernel_plan(program: KernelProgram, node: KernelOp, name: str) -> KernelPlan
             | bit.Affine()
             | bit.Relu()
             | bit.HardTanh()
+            | bit.Prelu()
             | bit.Add()
             | bit.Concat()
             | bit.ChangeLayout()
