@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from bnncc.frontend.load import load_network
+from bnncc.ir.bit import BitGraph
 from bnncc.ir.kernel import KernelProgram
 from bnncc.passes.bind_weights import BindWeights
 from bnncc.passes.pipeline import lower_network
@@ -18,6 +20,11 @@ NAMES = ("digits", "mnist_mlp", "mnist_convnet", "cifar10_convnet")
 
 def example(name: str, target: CudaTarget | None = None) -> KernelProgram:
     """Return the program of an example; by default that of the tiers that the cost model chooses."""
+    return lower_for(lowered(name), target or CudaTarget()).program
+
+
+@cache
+def lowered(name: str) -> BitGraph:
+    """Return an example as fused integer layers, with the same weights as `example`."""
     graph = load_network(EXAMPLES / f"{name}.bnn").graph
-    bound = BindWeights(weights=random_weights(graph, 0).arrays).run(graph)
-    return lower_for(lower_network(bound), target or CudaTarget()).program
+    return lower_network(BindWeights(weights=random_weights(graph, 0).arrays).run(graph))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
-from benchmarks.gpu_check import device, executor, parts
-from benchmarks.gpu_check import main as gpu_check
 from bnncc.diagnostics import DataError, PlatformError
 from bnncc.ir.reference.program import run_program
 from bnncc.runtime.cuda import CudaSession, list_devices
@@ -148,70 +144,4 @@ def test_a_device_the_code_is_not_for(session, fake):
     fake.show("sm_75:2")
     with CudaSession() as older, pytest.raises(PlatformError, match=r"7.5.*cubin sm_80.*--arch sm_75"):
         loaded(older, fake, dense_chain)
-    fake.show("sm_80:2")
-
-
-@pytest.fixture
-def checked(fake, monkeypatch):
-    """``gpu_check`` with the PTX of every cubin registered, and little to do."""
-    fake.fail("")
-    fake.show("sm_80:2")
-
-    def compile_both(compiler, source, arch, kind, **options):
-        ptx, cubin = (compile_cuda(compiler, source, arch, made, **options) for made in ("ptx", "cubin"))
-        fake.register(cubin.data, ptx.data)
-        return ptx if kind == "ptx" else cubin
-
-    monkeypatch.setattr(device, "compile_cuda", compile_both)
-    monkeypatch.setattr(executor, "compile_cuda", compile_both)
-    monkeypatch.setattr(parts, "NAMES", ("digits",))
-    monkeypatch.setattr(parts, "TIMED_BATCHES", (1,))
-    monkeypatch.setattr(parts, "NETWORK_BATCHES", (9,))
-    monkeypatch.setattr(parts, "REPEATS", 2)
-    monkeypatch.setattr(parts, "WHOLE_RUNS", 1)
-    yield gpu_check.main
-    fake.fail("")
-
-
-def test_gpu_check_compares_times_and_writes(checked, tmp_path):
-    assert checked(["--parts", "small,networks,timing", "--out", str(tmp_path)]) == 0
-    report = json.loads((tmp_path / "gpu_check.json").read_text())
-    assert report["environment"]["device"] == "fake A100 (emulated)"
-    assert {row["result"] for row in report["parts"]["small"]} == {"ok"}
-    assert {row["launch"] for row in report["parts"]["timing"]} >= {"all"}
-    assert "Everything that was compared is equal" in (tmp_path / "gpu_check.md").read_text()
-
-
-def test_gpu_check_runs_the_kernels_of_the_executor(checked, monkeypatch, tmp_path):
-    few = [
-        case
-        for case in executor.cases()
-        if case.source == "hopper" or case.name in ("pool", "layers", "mma_pitch")
-    ]
-    monkeypatch.setattr(executor, "cases", lambda: few)
-    assert checked(["--parts", "executor", "--out", str(tmp_path)]) == 0
-    rows = json.loads((tmp_path / "gpu_check.json").read_text())["parts"]["executor"]
-    results = {row["case"]: row["result"] for row in rows}
-    assert [results[name] for name in ("pool", "layers", "mma_pitch")] == ["ok"] * 3
-    assert results["wgmma_wait"] == "not run: it needs sm_90a"
-
-
-def test_gpu_check_says_what_is_wrong(checked, fake, tmp_path):
-    fake.fail("cuLaunchKernel=LAUNCH_OUT_OF_RESOURCES, cuLaunchKernelEx=LAUNCH_OUT_OF_RESOURCES")
-    assert checked(["--parts", "small", "--out", str(tmp_path)]) == 3
-    assert "too many resources" in (tmp_path / "gpu_check.md").read_text()
-
-
-def test_gpu_check_sees_a_wrong_result(checked, monkeypatch, tmp_path):
-    def shifted(program, inputs):
-        return {name: array + 1 for name, array in run_program(program, inputs).items()}
-
-    monkeypatch.setattr(parts, "run_program", shifted)
-    assert checked(["--parts", "small", "--out", str(tmp_path)]) == 3
-
-
-def test_gpu_check_without_a_device(checked, fake, capsys):
-    fake.show("")
-    assert checked(["--no-files"]) == 4
-    assert "no CUDA-capable device" in capsys.readouterr().err
     fake.show("sm_80:2")

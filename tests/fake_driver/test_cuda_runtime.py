@@ -39,8 +39,9 @@ def run_python(arguments, library_path="", **environment):
 
 
 @pytest.mark.skipif(find_spec("pycuda") is None, reason="no PyCUDA on this machine")
-def test_on_the_fake_driver(driver_folder):
-    inside = str(HERE / "inside_fake_driver.py")
+@pytest.mark.parametrize("tests", ["inside_fake_driver.py", "inside_gpu_check.py"])
+def test_on_the_fake_driver(driver_folder, tests):
+    inside = str(HERE / tests)
     done = run_python(["-m", "pytest", "-q", "-p", "no:cacheprovider", inside], str(driver_folder))
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "passed" in done.stdout
