@@ -1,27 +1,18 @@
-"""Speed of the generated C: layers, products of matrices, whole networks, as fractions of what is possible.
-
-The limits of the processor (`cpu_peaks`) are measured before each block of calls, one thread on CPU time; the
-best call of a block stands against the best window of the limits, and the median of blocks counts. So
-what else the machine does disturbs little. Two threads are timed on the wall, best call against best.
-
-Run it as ``python benchmarks/cpu_layers.py [--two-threads] [--only part of a name]``.
-"""
+"""The generated C: a layer, a product of matrices or a network, compiled and called on fixed buffers."""
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import os
-import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_peaks import STREAM_BYTES, call_timer, measures, processor
 
+from benchmarks.cpu.peaks import call_timer
 from bnncc.driver import load_model
 from bnncc.ir import bit, kernel
 from bnncc.ir.graph import Graph, Output, digest_of, freeze
@@ -32,19 +23,18 @@ from bnncc.passes.bind_weights import BindWeights
 from bnncc.passes.lower_to_kernels import LowerToKernels
 from bnncc.passes.pipeline import lower_network
 from bnncc.passes.plan_memory import PlanMemory
-from bnncc.runtime.native import build_library, machine_named
+from bnncc.runtime.native import build_library
 from bnncc.targets.c.target import CTarget
 from bnncc.targets.lowering import lower_for
 from bnncc.toolchain.build_cache import BuildCache
-from bnncc.toolchain.host_compiler import HostCompiler, find_c_compiler
+from bnncc.toolchain.host_compiler import HostCompiler
 from bnncc.weights import random_weights
 
 SAME = Window(kernel=(3, 3), padding=(1, 1, 1, 1))
 POOL = Window(kernel=(2, 2), stride=(2, 2))
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 BLOCK_S = 0.004
-LONGEST_S = 2.0
-"""No case is measured for longer than this, in seconds of single calls."""
+INPUT_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -98,9 +88,28 @@ CASES = (
 )
 
 
+def weights_of(case: Case) -> Any:
+    """Return the weights of a layer: signs ``[outputs, ...]``, int8."""
+    taps = (case.outputs, int(np.prod(case.shape)))
+    if case.window is not None:
+        taps = (case.outputs, case.shape[0], *case.window.kernel)
+    return np.random.default_rng(0).choice(np.array([-1, 1], np.int8), taps)
+
+
+def bounds_of(case: Case) -> Any:
+    """Return the sums from which an output is +1, ``[border classes, outputs]``, int32."""
+    border = border_of(case)
+    shape = (border.classes if border else 1, case.outputs)
+    return np.random.default_rng(2).integers(-9, 9, shape, dtype=np.int32)
+
+
+def border_of(case: Case) -> Any:
+    """Return the table of border positions of a layer; None without one."""
+    return border_taps(case.window, *case.shape[1:]).border if case.window and case.has_border else None
+
+
 def graph_of(case: Case) -> bit.BitGraph:
     """Return the layer alone: packed signs in, packed signs out (no unpacking is measured)."""
-    rng = np.random.default_rng(0)
     constants: dict[str, Any] = {}
 
     def constant(elem: Elem, array: Any) -> ConstRef:
@@ -111,22 +120,17 @@ def graph_of(case: Case) -> bit.BitGraph:
     packed = Layout.NHWC_WORDS64
     layout = packed if case.elem is Elem.SIGN else Layout.PLAIN
     x = Value("x", TensorType(case.elem, case.shape, layout))
-    border = border_taps(case.window, *case.shape[1:]).border if case.window and case.has_border else None
+    border = border_of(case)
     size = () if case.window is None else case.window.output_size(*case.shape[1:])
     size = case.pool.output_size(*size) if case.pool else size
     y = Value("y", TensorType(Elem.SIGN, (case.outputs, *size), packed))
-    taps = (case.outputs, int(np.prod(case.shape)))
-    if case.window is not None:
-        taps = (case.outputs, case.shape[0], *case.window.kernel)
     layer = bit.Layer(
         result=y,
         x=x,
-        weight=constant(Elem.SIGN, rng.choice(np.array([-1, 1], np.int8), taps)),
+        weight=constant(Elem.SIGN, weights_of(case)),
         window=case.window,
         epilogue=bit.ToSigns(
-            bounds=constant(
-                Elem.I32, rng.integers(-9, 9, (border.classes if border else 1, case.outputs), dtype=np.int32)
-            ),
+            bounds=constant(Elem.I32, bounds_of(case)),
             border=border,
             flips=None,
             pool=case.pool,
@@ -170,7 +174,7 @@ class Subject:
         run = ctypes.cast(getattr(library, f"{artifact.prefix}_run_parallel"), ctypes.c_void_p)
         ports = (*artifact.inputs, *artifact.outputs)
         library.bnncc_threads_start.restype = ctypes.c_void_p
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(INPUT_SEED)
         sizes = [4 * int(np.prod(port.shape)) * case.images for port in ports]
         self.buffers = [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
         self.weights = aligned(program.blob_bytes)
@@ -180,6 +184,16 @@ class Subject:
         fixed += [case.images, self.workspace.ctypes.data]
         for_each = ctypes.cast(library.bnncc_threads_for_each, ctypes.c_void_p)
         pools = {1: None, 2: library.bnncc_threads_start(2)}
+        run_parallel = ctypes.CFUNCTYPE(
+            ctypes.c_int,
+            *[ctypes.c_void_p] * (len(ports) + 1),
+            *(ctypes.c_size_t, ctypes.c_void_p) * 2,
+            ctypes.c_void_p,
+        )(run.value or 0)
+        self.bound = {
+            threads: partial(run_parallel, *fixed[1:], threads, for_each, pool)
+            for threads, pool in pools.items()
+        }
         timer = call_timer(compiler, cache)
 
         def seconds(calls: int, clock: int, threads: int) -> float:
@@ -187,6 +201,11 @@ class Subject:
 
         self.seconds = seconds
         self.calls = max(1, int(BLOCK_S / max(1e-7, seconds(3, time.CLOCK_THREAD_CPUTIME_ID, 1))))
+
+    def output_bits(self, shape: tuple[int, int]) -> Any:
+        """Return the output of the last call, of a layer with packed outputs: bits ``[pixels, outputs]``."""
+        packed = self.buffers[1][: shape[0] * shape[1] // 8]
+        return np.unpackbits(packed, bitorder="little").reshape(shape)
 
     def cpu_seconds(self) -> float:
         """Return the least CPU time of a call of a block, on one thread."""
@@ -208,87 +227,3 @@ def aligned(size_bytes: int) -> Any:
     memory = np.zeros(size_bytes + 128, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size_bytes + 64]
-
-
-@dataclass(frozen=True)
-class Timing:
-    """CPU seconds of a call on one thread, and what fraction of the limits that is; one figure a block."""
-
-    seconds: list[float]
-    fractions: list[float]
-
-
-def one_thread(
-    subject: Subject, peaks: Mapping[str, Callable[[], float]], blocks: int, highest: dict[str, float]
-) -> Timing:
-    """Return the time of ``subject``; the limits are measured before each block."""
-    timing = Timing([], [])
-    for _ in range(blocks):
-        limits = {name: measure() for name, measure in peaks.items()}
-        seconds = subject.cpu_seconds()
-        highest.update({name: max(highest.get(name, 0.0), limit) for name, limit in limits.items()})
-        timing.seconds.append(seconds)
-        timing.fractions.append(subject.least_seconds(limits) / seconds)
-        if sum(timing.seconds) > LONGEST_S:
-            break
-    return timing
-
-
-def two_threads(subject: Subject, blocks: int) -> float:
-    """Return how many times faster two threads are, best against best, blocks in turn."""
-    alone = together = float("inf")
-    for _ in range(blocks):
-        alone = min(alone, subject.wall_seconds(1))
-        together = min(together, subject.wall_seconds(2))
-    return alone / together
-
-
-def row(subject: Subject, timing: Timing, gain: float | None) -> str:
-    """Return a line of the table."""
-    macs = subject.images * sum(subject.work.values())
-    median = statistics.median(timing.seconds)
-    cells = [
-        subject.name,
-        f"{1e6 * min(timing.seconds):,.1f}",
-        f"{1e6 * median:,.1f}",
-        f"{macs / median / 1e9:,.0f}",
-    ]
-    middle, lowest, highest = (100 * pick(timing.fractions) for pick in (statistics.median, min, max))
-    cells += [f"{middle:.1f} % [{lowest:.0f}-{highest:.0f}]", "" if gain is None else f"{gain:.2f}"]
-    return f"| {' | '.join(cells)} |"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--march", default="native")
-    parser.add_argument("--blocks", type=int, default=25)
-    parser.add_argument("--only", default="", help="part of the name of the cases to run")
-    parser.add_argument("--two-threads", action="store_true")
-    parser.add_argument("--cache", type=Path, default=None)
-    options = parser.parse_args()
-    compiler = find_c_compiler()
-    cache = BuildCache(options.cache) if options.cache else BuildCache.default()
-    machine = machine_named(options.march, compiler)
-    target = CTarget.for_machine(machine)
-    cpus = os.sched_getaffinity(0)
-    peaks = measures(machine, compiler, cache)
-    highest: dict[str, float] = {}
-    print(f"{compiler.version}; {machine.name}, form {machine.form.value}")
-    print(f"{os.cpu_count()} CPUs ({processor()}), load {os.getloadavg()[0]:.1f}; {options.blocks} blocks")
-    print(
-        "\n| case | best us | median us | G MAC/s | of the limit | two threads |\n|---|---|---|---|---|---|"
-    )
-    for case in CASES:
-        if options.only not in case.name:
-            continue
-        os.sched_setaffinity(0, cpus)
-        subject = Subject(case, target, compiler, cache)
-        gain = two_threads(subject, options.blocks) if options.two_threads else None
-        os.sched_setaffinity(0, {max(cpus)})
-        print(row(subject, one_thread(subject, peaks, options.blocks, highest), gain), flush=True)
-    shown = ", ".join(f"{name} {limit / 1e9:,.0f} G/s" for name, limit in highest.items())
-    print(f"\nlimits: {shown} (read: of {STREAM_BYTES} bytes)")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Speed of the generated C beside other engines, in one process."""
