@@ -63,6 +63,7 @@ MODULES: Final[Mapping[str, str]] = {
     "inspect": "inspecting",
     "bench": "measuring",
     "tune": "tuning",
+    "devices": "devices",
     "doctor": "doctor",
 }
 

@@ -55,7 +55,7 @@ def tune(  # noqa: PLR0913 - the options of the command
             raise typer.BadParameter("name a network, or --show, or --clear", param_hint="MODEL.bnn|PKG")
         return
     (name,) = parse_list(target, ("c", "cuda"), "--target")[:1]
-    graph = _lowered(network, parse_overrides(define))
+    graph = lowered_network(network, parse_overrides(define))
     if name == "c":
         (images,) = [positive(item) for item in parse_list(batch or "16", (), "--batch")][:1]
         _tune_c(graph, march, images, seconds, store)
@@ -67,7 +67,8 @@ def tune(  # noqa: PLR0913 - the options of the command
     say(f"kept in {store.path}; bnncc compile reads it (--no-tuned: not)")
 
 
-def _lowered(network: Path, overrides: dict[str, str]) -> BitGraph:
+def lowered_network(network: Path, overrides: dict[str, str]) -> BitGraph:
+    """Return a package, or a network with random weights, as the bit level."""
     from bnncc.codegen.package import Package
     from bnncc.driver import load_model
     from bnncc.passes.bind_weights import BindWeights

@@ -1,10 +1,13 @@
-"""What a GPU can do, as numbers: one frozen description for each architecture that code is made for."""
+"""What a GPU can do, as numbers: one description for each architecture that code is made for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from bnncc.diagnostics import DataError
+from bnncc.targets.device_files import DeviceFile, described_devices
 
 
 class B1Form(StrEnum):
@@ -43,94 +46,43 @@ class DeviceRates:
     warpgroup_macs: int = 0
 
 
-# Population counts: 16 results a clock and multiprocessor from compute capability 7.5 on (CUDA C++
-# Programming Guide, arithmetic throughput). Sizes, clocks, memory: the products' data sheets. Single-bit
-# products: sm_80 by the A100's data sheet (4,992 TOPS, eight times int8); sm_75, sm_86, sm_89: assumed to be
-# eight times their int8 rate, too; sm_90a: measured and published for GH200 (0.54 BMMA.168256 a clock),
-# that of warpgroups eight times the int8 rate of the data sheet. The
-# L2 rate is that of public kernels on H200 (about 8 TB/s), and assumed for the others. This project has
-# measured none of them.
-_DEVICES: Final = (
-    DeviceRates(
-        arch="sm_75",
-        name="T4",
-        multiprocessors=40,
-        clock_ghz=1.59,
-        memory_gb_s=320,
-        l2_bytes=32,
-        popcounts=16,
-        b1_macs=8192,
-        b1_form=B1Form.XOR,
-    ),
-    DeviceRates(
-        arch="sm_80",
-        name="A100",
-        multiprocessors=108,
-        clock_ghz=1.41,
-        memory_gb_s=1555,
-        l2_bytes=32,
-        popcounts=16,
-        b1_macs=16384,
-        b1_form=B1Form.XOR,
-    ),
-    DeviceRates(
-        arch="sm_86",
-        name="RTX 3090",
-        multiprocessors=82,
-        clock_ghz=1.70,
-        memory_gb_s=936,
-        l2_bytes=32,
-        popcounts=16,
-        b1_macs=8192,
-        b1_form=B1Form.XOR,
-    ),
-    DeviceRates(
-        arch="sm_89",
-        name="RTX 4090",
-        multiprocessors=128,
-        clock_ghz=2.52,
-        memory_gb_s=1008,
-        l2_bytes=32,
-        popcounts=16,
-        b1_macs=8192,
-        b1_form=B1Form.XOR,
-    ),
-    DeviceRates(
-        arch="sm_90a",
-        name="H200",
-        multiprocessors=132,
-        clock_ghz=1.83,
-        memory_gb_s=4800,
-        l2_bytes=32,
-        popcounts=16,
-        b1_macs=17700,
-        b1_form=B1Form.AND,
-        warpgroup_macs=32768,
-    ),
-    DeviceRates(
-        arch="sm_100a",
-        name="B200",
-        multiprocessors=148,
-        clock_ghz=1.85,
-        memory_gb_s=8000,
-        l2_bytes=32,
-        popcounts=16,
-        b1_macs=0,
-        b1_form=None,
-    ),
-    DeviceRates(
-        arch="sm_120",
-        name="RTX 5090",
-        multiprocessors=170,
-        clock_ghz=2.41,
-        memory_gb_s=1792,
-        l2_bytes=32,
-        popcounts=16,
-        b1_macs=0,
-        b1_form=None,
-    ),
+def rates_of(described: DeviceFile) -> DeviceRates:
+    """Return what a file says about a GPU.
+
+    Raises:
+        DataError: its ``b1_form`` is unknown, or it describes no GPU.
+    """
+    form = described.words.get("b1_form", "")
+    if form not in {"none", *B1Form}:
+        raise DataError(f"'{described.name}': b1_form is '{form}'; choose xor, and, none")
+    numbers = described.numbers
+    return DeviceRates(
+        arch=described.words["arch"],
+        name=described.name,
+        multiprocessors=int(numbers["multiprocessors"]),
+        clock_ghz=numbers["clock_ghz"],
+        memory_gb_s=numbers["memory_gb_s"],
+        l2_bytes=int(numbers["l2_bytes"]),
+        popcounts=int(numbers["popcounts"]),
+        b1_macs=int(numbers["b1_macs"]),
+        b1_form=None if form == "none" else B1Form(form),
+        warpgroup_macs=int(numbers["warpgroup_macs"]),
+    )
+
+
+def arch_number(arch: str) -> int:
+    """Return ``90`` for ``sm_90a``."""
+    return int(arch.removeprefix("sm_").rstrip("af"))
+
+
+_DEVICES: Final = tuple(
+    sorted(
+        (rates_of(described) for described in described_devices() if described.kind == "gpu"),
+        key=lambda rates: arch_number(rates.arch),
+    )
 )
 DEVICES: Final = {device.arch: device for device in _DEVICES}
+"""The GPU that counts for each architecture, from the files in ``bnncc/targets/devices``."""
 
 
 def device_for(code_arch: str, capability: tuple[int, int]) -> DeviceRates | None:
@@ -145,8 +97,3 @@ def device_for(code_arch: str, capability: tuple[int, int]) -> DeviceRates | Non
         return None
     device, code = older[-1], DEVICES.get(code_arch)
     return device if code is not None and device.b1_form is code.b1_form else None
-
-
-def arch_number(arch: str) -> int:
-    """Return ``90`` for ``sm_90a``."""
-    return int(arch.removeprefix("sm_").rstrip("af"))
