@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 EXTRAS ?= train,nvrtc,dev
 
-.PHONY: demo test test-all check format docs gate clean
+.PHONY: demo test test-all check format docs gate fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -31,6 +31,13 @@ docs: $(VENV)/.installed
 # Writes the machine code of every kernel as a table; look at its difference before you commit it.
 gate: $(VENV)/.installed
 	$(BIN)/python -m tests.codegen.cuda.machine_code
+
+# Hostile arguments to the generated C until FUZZ_SECONDS are over; needs clang.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m tests.fuzz.build build/fuzz
+	mkdir -p build/fuzz/corpus
+	cd build/fuzz && ./fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 corpus
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
