@@ -25,6 +25,7 @@ from tests.cuda_programs import ROWS, Bits, Store
 LAYERS: Final = (1, 5)
 """Packing, unpacking and launching are in both chains: the difference is products only."""
 TILE: Final = 16
+PAPER: Final = ("paper_xnor", "paper_baseline")
 OURS: Final = (Tier.WGMMA, Tier.WGMMA_REGISTERS, Tier.BMMA, Tier.POPC)
 
 
@@ -41,7 +42,7 @@ def time_products(machine: Machine, sizes: tuple[int, ...] = SIZES) -> Rows:
             yield {"size": size, "who": "bnncc", "result": f"FAILED: {error}"}
         for shape in shapes(machine.arch):
             yield from _attempt(size, "CUTLASS b1 and", partial(_cutlass, machine, watch, operands, shape))
-        for name in ("paper_xnor", "paper_baseline"):
+        for name in PAPER:
             yield from _attempt(size, name, partial(_paper, machine, watch, operands, name))
 
 
