@@ -42,7 +42,7 @@ class TunedC:
         """Return what the report says about the layer that makes ``value``."""
         entry = self.used.get(value)
         if entry is None:
-            return {"cut": str(self.cut.of(value)), "by": "cost model"}
+            return {"cut": str(self.cut.of(value)), "by": "rule"}
         return {"cut": entry.choice, "by": f"measured, {entry.measured}"}
 
 
