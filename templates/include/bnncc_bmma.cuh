@@ -13,7 +13,6 @@
 #define BNNCC_BMMA_OP "xor"
 #endif
 
-#if BNNCC_HAS_BMMA
 __device__ __forceinline__ unsigned bnncc_shared_address(const void *pointer)
 {
     return (unsigned)__cvta_generic_to_shared(pointer);
@@ -57,6 +56,7 @@ __device__ __forceinline__ void bnncc_load_tiles(unsigned (&tiles)[4], const uin
                  : "memory");
 }
 
+#if BNNCC_HAS_BMMA
 // products += rows x columns: 16 rows (two tiles for each half of the bits), 8 columns, 256 bits.
 // Lane l has rows l / 4 (products 0, 1) and l / 4 + 8 (products 2, 3), columns 2 * (l % 4) and the next.
 __device__ __forceinline__ void bnncc_bmma(int (&products)[4], const unsigned (&rows)[4], unsigned first, unsigned second)
@@ -141,6 +141,8 @@ struct bnncc_bmma_sums {
     }
 };
 
+#endif
+
 // Which output stands in a column. A lane's products lie in columns 2 * (l % 4) and the next of every tile: its
 // 2 * N_TILES outputs follow one another, so that their signs are bits side by side in a word.
 template <int N_TILES>
@@ -181,4 +183,3 @@ __device__ __forceinline__ void bnncc_store_lane_bits(unsigned *words, int first
     else
         reinterpret_cast<unsigned char *>(words)[first / 8] = (unsigned char)bits;
 }
-#endif

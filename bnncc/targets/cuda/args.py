@@ -159,9 +159,73 @@ class BmmaConvArgs(WindowArgs):
     store: StoreArgs
 
     @property
+    def ones_at(self) -> str:
+        """Return the ones of weights that decide whether a sum fires, in C."""
+        return ", weight_ones + at"
+
+    @property
+    def lane_sum(self) -> str:
+        """Return the statement that finds one sum of a lane, in C."""
+        return "const int mismatched = sums.mismatches(m, half, i, weight_ones[channel]);"
+
+    @property
     def x_index(self) -> str:
         """Return the place of a vector in its image, in C."""
         return _x_index(self.x_step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImmaDenseArgs:
+    """A dense layer of bytes with signs on tensor cores: images are the rows of the product.
+
+    Args:
+        is_whole: whether an image is whole vectors of 16 bytes.
+        is_signed: whether its bytes are signed, in C.
+    """
+
+    template: ClassVar[str] = "cuda/imma_dense.cu.j2"
+    comment: str
+    layer: str
+    parameters: str
+    fan_in: int
+    words: int
+    steps: int
+    groups: int
+    stored_outputs: int
+    cut: Cut
+    is_whole: bool
+    is_signed: str
+    lane_word: str
+    store: StoreArgs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImmaConvArgs(WindowArgs):
+    """A convolution of bytes with signs on tensor cores: the pixels of a tile are the rows of the product."""
+
+    template: ClassVar[str] = "cuda/imma_conv.cu.j2"
+    tables: str
+    channels: int
+    words: int
+    steps: int
+    groups: int
+    stored_groups: int
+    tile: Tile
+    cut: Cut
+    x_type: str
+    is_signed: str
+    lane_word: str
+    store: StoreArgs
+
+    @property
+    def ones_at(self) -> str:
+        """Return the ones of weights that decide whether a sum fires, in C; they are no part of this one."""
+        return ""
+
+    @property
+    def lane_sum(self) -> str:
+        """Return the statement that finds one sum of a lane, in C."""
+        return "const int sum = sums.sum(m, half, i);"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bnncc.ir.kernel import KernelProgram, StoreSigns, XnorLayer
+from bnncc.ir.kernel import IntegerLayer, KernelProgram, StoreSigns, XnorLayer
 from bnncc.targets.cuda import args, describe, launch
 from bnncc.targets.cuda.cost import Work, seconds
 from bnncc.targets.cuda.cut import CUTS, SHARED_BYTES, VECTOR_BYTES, WIDE_CUTS, Cut
@@ -32,7 +32,7 @@ from bnncc.targets.cuda.store import group_count, store_args, store_parameters, 
 
 _REFERENCE: Final = DEVICES["sm_90a"]
 """The device whose rates decide the sizes: they are compiled in, the same for all."""
-_TILES: Final = ((8, 16), (16, 8), (8, 8), (4, 8), (8, 4), (4, 4), (2, 8), (2, 2), (1, 1))
+TILES: Final = ((8, 16), (16, 8), (8, 8), (4, 8), (8, 4), (4, 4), (2, 8), (2, 2), (1, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def _dense(
         x_layout=form.function,
         x_step=form.vector_step,
         cut=cut,
-        lane_word=_lane_word(node),
+        lane_word=lane_word(node),
         store=store_args(node),
     )
     return KernelPlan(
@@ -129,7 +129,7 @@ def _conv(
     program: KernelProgram, node: XnorLayer, name: str, parameters: tuple[Parameter, ...], goal: Goal
 ) -> KernelPlan | None:
     problem = tile_problem(node)
-    tiles = dict.fromkeys(problem.tile(*size) for size in _TILES)
+    tiles = dict.fromkeys(problem.tile(*size) for size in TILES)
     fewest = min(cut.rows for cut in goal.cuts)
     found = (_conv_sizes(node, tile, cut, fewest) for tile in tiles for cut in goal.cuts)
     sizes = _best(program, node, goal, found)
@@ -154,7 +154,7 @@ def _conv(
         staged_planes=sizes.staged_planes,
         x_layout=form.function,
         x_step=form.vector_step,
-        lane_word=_lane_word(node),
+        lane_word=lane_word(node),
         store=store_args(node),
     )
     return KernelPlan(
@@ -232,7 +232,7 @@ def _planes(node: XnorLayer) -> int:
     return ceil_div(node.x.type.channels, PLANE_BITS)
 
 
-def _lane_word(node: XnorLayer) -> str:
+def lane_word(node: XnorLayer | IntegerLayer) -> str:
     """Return the bits of a lane's outputs that are stored, in C; a flip after a pool comes later."""
     store = node.store
     if not isinstance(store, StoreSigns):

@@ -11,6 +11,12 @@ from bnncc.targets.cuda.launch import LaunchGeometry
 
 PRODUCT_MACS: Final = 16 * 8 * 256
 """Single-bit products of one tensor-core instruction."""
+BYTE_MACS: Final = 16 * 8 * 32
+"""Products of bytes of one tensor-core instruction."""
+_BYTE_MACS_PER_CLOCK: Final = 1024
+"""Where single bits are emulated; an assumption."""
+_DOTS_PER_CLOCK: Final = 64
+"""An assumption, for all."""
 _SHARED_BYTES_PER_CLOCK: Final = 128
 _INSTRUCTIONS_PER_CLOCK: Final = 4
 _TILES_BYTES: Final = 512
@@ -28,6 +34,9 @@ class Work:
         row_loads: 16 rows of 256 bits loaded by a warp; each is one product more where ones are counted.
         column_loads: 16 columns of 256 bits loaded by a warp.
         l2_bytes: read through the L2 cache.
+        byte_products: tensor-core instructions that multiply bytes.
+        dots: products of four bytes with four (dp4a), of threads.
+        single_dots: those of a batch of one image.
         warpgroup_macs: products of single bits by warpgroups.
         shared_bytes: read from shared memory by these.
         instructions: of warps, besides; counted where they weigh something.
@@ -39,6 +48,9 @@ class Work:
     row_loads: int = 0
     column_loads: int = 0
     l2_bytes: int = 0
+    byte_products: int = 0
+    dots: int = 0
+    single_dots: int = 0
     warpgroup_macs: int = 0
     shared_bytes: int = 0
     instructions: int = 0
@@ -46,16 +58,24 @@ class Work:
     def clocks(self, device: DeviceRates, images: int) -> float:
         """Return the clocks that a block occupies a multiprocessor with its narrowest resource."""
         popcounts = self.single_popcounts if images == 1 else self.popcounts
+        dots = self.single_dots if images == 1 else self.dots
         products = self.products + (self.row_loads if device.b1_form is B1Form.AND else 0)
         shared_bytes = (self.row_loads + self.column_loads) * _TILES_BYTES + self.shared_bytes
         return max(
             popcounts / device.popcounts,
             products * PRODUCT_MACS / device.b1_macs if products else 0.0,
+            self.byte_products * BYTE_MACS / _byte_macs(device),
+            dots / _DOTS_PER_CLOCK,
             self.warpgroup_macs / device.warpgroup_macs if self.warpgroup_macs else 0.0,
             self.instructions / _INSTRUCTIONS_PER_CLOCK,
             shared_bytes / _SHARED_BYTES_PER_CLOCK,
             self.l2_bytes / device.l2_bytes,
         )
+
+
+def _byte_macs(device: DeviceRates) -> float:
+    """Return the products of bytes by mma.sync a clock: an eighth of those of bits."""
+    return device.b1_macs / 8 or _BYTE_MACS_PER_CLOCK
 
 
 def seconds(

@@ -139,7 +139,13 @@ def _integer_dense(
         dot4=_DOT4[node.x.type.elem],
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, geometry, body, "dp4a")
+    dots = words * 8 * launch.WARP
+    work = Work(
+        dots=launch.ROW_IMAGES * dots,
+        single_dots=dots,
+        l2_bytes=launch.ROW_IMAGES * node.fan_in + words * 32 * 4,
+    )
+    return KernelPlan(template_args, parameters, geometry, body, "dp4a", work)
 
 
 def _integer_conv(
@@ -170,7 +176,10 @@ def _integer_conv(
         dot4=_DOT4[node.x.type.elem],
         store=store_args(node),
     )
-    return KernelPlan(template_args, parameters, geometry, body, "dp4a")
+    dots = tile.pixel_slots * words * 8 * launch.WARP
+    # A byte of a window is found by about ten instructions, a warp 32 at a time.
+    work = Work(dots=dots, single_dots=dots, instructions=tile.pixel_slots * words * 10 + dots // 32)
+    return KernelPlan(template_args, parameters, geometry, body, "dp4a", work)
 
 
 def float_plan(program: KernelProgram, node: FloatLayer, name: str) -> KernelPlan:

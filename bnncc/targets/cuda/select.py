@@ -89,6 +89,14 @@ def tier_uses(choice: Choice) -> tuple[TierUse, ...]:
     return tuple(use for device in DEVICES.values() for use in _uses(choice, device))
 
 
+def integer_uses(anywhere: Timed, imma: Timed | None) -> tuple[TierUse, ...]:
+    """Return, for every architecture, from which batch size on tensor cores take a layer of bytes."""
+    if imma is None:
+        return tuple(TierUse(arch=arch, tier="imma", from_images=None, reason=NO_PATCH) for arch in DEVICES)
+    smallest = DENSE_IMAGES if imma[0].geometry.images_per_step > 1 else 1
+    return tuple(_use(((anywhere,), imma), device, "imma", smallest) for device in DEVICES.values())
+
+
 def _uses(choice: Choice, device: DeviceRates) -> Iterator[TierUse]:
     best = [choice.popc]
     if choice.bmma is None:
@@ -117,7 +125,7 @@ def _fewest_images(launch: Launch, device: DeviceRates) -> int:
     return int(next(enough, BATCHES[-1]))
 
 
-def _use(kernels: tuple[tuple[Timed, ...], Timed], device: DeviceRates, tier: Tier, smallest: int) -> TierUse:
+def _use(kernels: tuple[tuple[Timed, ...], Timed], device: DeviceRates, tier: str, smallest: int) -> TierUse:
     others, timed = kernels
     gains = {
         images: min(_seconds(other, device, images) for other in others) / _seconds(timed, device, images)

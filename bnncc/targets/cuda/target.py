@@ -32,10 +32,11 @@ from bnncc.targets.cuda.cost import Work
 from bnncc.targets.cuda.describe import origin_text, traffic_of
 from bnncc.targets.cuda.elementwise import element_plan
 from bnncc.targets.cuda.fuse import Fuse, Timed
+from bnncc.targets.cuda.imma import IMMA, imma_plan
 from bnncc.targets.cuda.layers import float_plan, integer_plan, xnor_plan
 from bnncc.targets.cuda.measured import MeasuredUses
 from bnncc.targets.cuda.plan import KernelPlan, declarations, kernel_prefix
-from bnncc.targets.cuda.select import Choice, Tier, tier_uses
+from bnncc.targets.cuda.select import Choice, Tier, integer_uses, tier_uses
 from bnncc.targets.cuda.wgmma import wgmma_kernel_args, wgmma_packings, wgmma_plan, wgmma_refusal
 from bnncc.targets.cuda.whole import WholeNetwork, whole_network
 from bnncc.targets.target import SourceFile
@@ -179,6 +180,8 @@ class _Kernels:
 
 def _kernels(program: KernelProgram, node: KernelOp, name: str, target: CudaTarget) -> _Kernels:
     """Return the kernels that the tier of ``target`` gives to ``node``."""
+    if isinstance(node, IntegerLayer) and target.tier is not Tier.POPC:
+        return _integer_kernels(program, node, name, target)
     if not isinstance(node, XnorLayer) or target.tier is Tier.POPC:
         return _Kernels(first=_kernel(program, node, name, kernel_plan(program, node, name)))
     popc = _kernel(program, node, name, kernel_plan(program, node, name))
@@ -198,6 +201,19 @@ def _kernels(program: KernelProgram, node: KernelOp, name: str, target: CudaTarg
     used = {use.tier for use in uses if use.from_images is not None}
     others = tuple(item for item in (bmma, wgmma) if item is not None and item.launch.tier in used)
     return _Kernels(first=popc, others=others, uses=uses)
+
+
+def _integer_kernels(program: KernelProgram, node: IntegerLayer, name: str, target: CudaTarget) -> _Kernels:
+    """Return the kernels of a layer of bytes: by the cost model, or tensor cores where asked for."""
+    first = _kernel(program, node, name, integer_plan(program, node, name))
+    plan = imma_plan(program, node, f"{name}_{IMMA}")
+    imma = None if plan is None else _kernel(program, node, f"{name}_{IMMA}", plan)
+    modelled = integer_uses(first.timed, None if imma is None else imma.timed)
+    uses = target.measured.tier_uses(node.result.name, modelled)
+    if target.tier is not Tier.AUTO:
+        return _Kernels(first=imma or first, uses=() if imma else uses)
+    is_used = any(use.from_images is not None for use in uses)
+    return _Kernels(first=first, others=(imma,) if imma and is_used else (), uses=uses)
 
 
 def _bmma(program: KernelProgram, node: XnorLayer, name: str) -> _Kernel | None:
@@ -254,8 +270,10 @@ def _headers(artifact: CudaArtifact) -> str:
     names = ["bnncc_rt.cuh"]
     if artifact.persistent:
         names.append("bnncc_grid.cuh")
-    if tiers & {Tier.BMMA, Tier.WGMMA}:
+    if tiers & {Tier.BMMA, Tier.WGMMA, IMMA}:
         names.append("bnncc_bmma.cuh")
+    if IMMA in tiers:
+        names.append("bnncc_imma.cuh")
     if Tier.WGMMA in tiers:
         names.append("bnncc_wgmma.cuh")
     folder = resource_dir("templates") / "include"
@@ -298,7 +316,7 @@ def kernel_names(program: KernelProgram) -> tuple[str, ...]:
     for node in program.graph.nodes:
         base = f"{kernel_prefix(program)}{c_identifier(node.result.name)}"
         name, copy = base, 1
-        while taken & (mine := {name, *(f"{name}_{tier}" for tier in Tier)}):
+        while taken & (mine := {name, *(f"{name}_{tier}" for tier in (*Tier, IMMA))}):
             copy += 1
             name = f"{base}_{copy}"
         names.append(name)

@@ -16,7 +16,11 @@ from bnncc.toolchain.sass import disassemble
 from tests.codegen.cuda.machine_code import COMMAND, TABLE, Gated, all_gated, find_compiler, table_text, tools
 
 COUNTED = {"popc": "POPC", "dp4a": "IDP"}
-TENSOR = {"bmma": r"BMMA\.168256\.{form}\.POPC", "wgmma": r"BGMMA\.64x\d+x256\.AND\.POPC"}
+TENSOR = {
+    "bmma": r"BMMA\.168256\.{form}\.POPC",
+    "imma": r"IMMA\.16832\.[US]8\.S8",
+    "wgmma": r"BGMMA\.64x\d+x256\.AND\.POPC",
+}
 WHOLE_WARP = re.compile(r"__cuda_sm70_(votesync|shflsync)_\w+")
 """No emulation: ballots and shuffles that the assembler cannot prove to be reached by whole warps."""
 SPILLING = frozenset({"bnncc_conv_kernels_persistent"})
@@ -69,6 +73,8 @@ def is_intended(item: Gated) -> bool:
 
 def tensor_core(tier: str, arch: str) -> str:
     """Return the instruction of a tier, as a pattern."""
+    if tier == "imma":
+        return r"IMMA\.8816\.[US]8\.S8" if arch == "sm_75" else TENSOR[tier]
     form = DEVICES[arch].b1_form
     assert form is not None, f"{arch} has no such instructions"
     if tier == "bmma" and arch == "sm_75":

@@ -3,19 +3,22 @@
 //
 // Launches, in order:
 //   bnncc_convnet_conv1  grid (32 per image, 4)  block 256  from convnet.bnn:2:3
+//     or bnncc_convnet_conv1_imma  grid (8 per image, 1)  block 128  from 2 images on sm_75, from 8 images on sm_80 sm_89 sm_90a sm_100a sm_120, from 4 images on sm_86
 //   bnncc_convnet_conv2  grid (32 per image, 4)  block 256  from convnet.bnn:3:3
 //     or bnncc_convnet_conv2_bmma  grid (8 per image, 2)  block 128  from 1 image on sm_75 sm_80 sm_86 sm_89 sm_90a
 //   bnncc_convnet_dense1  grid (1 per 8 images, 16)  block 256  from convnet.bnn:4:3
 //     or bnncc_convnet_dense1_bmma  grid (1 per 32 images, 4)  block 64  from 64 images on sm_75, from 128 images on sm_80 sm_86, from 256 images on sm_89 sm_90a
 //   bnncc_convnet_dense2  grid (1 per 8 images, 4)  block 256  from convnet.bnn:5:3
-//   bnncc_convnet_persistent  all layers in one cooperative launch  block 256  up to 32 images on sm_100a sm_120
-//   bnncc_convnet_persistent_bmma  all layers in one cooperative launch  block 256  up to 32 images on sm_75, up to 64 images on sm_80 sm_86, up to 128 images on sm_89 sm_90a
+//   bnncc_convnet_persistent  all layers in one cooperative launch  block 256  up to 16 images on sm_100a, up to 32 images on sm_120
+//   bnncc_convnet_persistent_bmma  all layers in one cooperative launch  block 256  up to 8 images on sm_75, up to 16 images on sm_80, up to 32 images on sm_86 sm_90a, up to 64 images on sm_89
 
 // (bnncc_rt.cuh stands here)
 
 // (bnncc_grid.cuh stands here)
 
 // (bnncc_bmma.cuh stands here)
+
+// (bnncc_imma.cuh stands here)
 
 
 // conv1: from convnet.bnn:2:3
@@ -132,6 +135,140 @@ bnncc_convnet_conv1(
 {
     __shared__ conv1_layer::Shared shared;
     conv1_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, limits, y);
+}
+
+
+// conv1: from convnet.bnn:2:3
+//   u8[3, 32, 32] -> u8 x sign conv 3x3 padding 1, 1, 1, 1 -> threshold (9 border classes) -> sign[128, 32, 32]
+//   tier imma: mma.sync of bytes with signs, a block 8x16 sums x 128 channels, a warp 64 x 64; 32 inputs a step
+//   8 blocks for an image; 128 threads; 7200 B of shared memory
+//   An image: 3072 B read, 16384 B written; 5120 B of constants
+// Which row of the border table a sum uses: conv1_imma_row[y] + conv1_imma_column[x].
+static __constant__ unsigned short conv1_imma_row[32] = {0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6};
+static __constant__ unsigned short conv1_imma_column[32] = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2};
+struct conv1_imma_layer {
+    static constexpr int C = 3, H = 32, W = 32;  // input
+    static constexpr int KERNEL_H = 3, KERNEL_W = 3, STRIDE_H = 1, STRIDE_W = 1;
+    static constexpr int PAD_TOP = 1, PAD_LEFT = 1, DILATION_H = 1, DILATION_W = 1;
+    static constexpr int FAN_IN = C * KERNEL_H * KERNEL_W, WORDS = 1;  // bytes of a window, runs of 32 of them
+    static constexpr int GROUPS = 4;  // of 32 output channels
+    static constexpr int SUMS_H = 32, SUMS_W = 32, OUT_H = 32, OUT_W = 32;  // sums, results
+    static constexpr int TILES = 8, TILES_X = 2;  // of an image, a block each
+    static constexpr int TILE_W = 16, TILE_PIXELS = 128;  // sums of a tile: the rows of the product
+    static constexpr int PATCH_H = 10, PATCH_W = 18, PATCH = C * PATCH_H * PATCH_W;  // input under the tile
+    static constexpr int ROWS = 128, COLUMNS = 128;  // of a block: pixels, channels
+    static constexpr int M_TILES = 4, N_TILES = 8;  // of a warp: of 16 pixels, of 8 channels
+    static constexpr int WARPS_N = 2, THREADS = 128;
+    static constexpr int STEP = 2, STEPS = 1;  // runs of 16 inputs at a time
+
+    struct Shared {
+        uint4 windows[STEP * ROWS];  // the inputs under each pixel, in the order of the weights
+        uint4 columns[STEP / 2 * COLUMNS / 4];  // a word is 32 signs of a channel
+        unsigned char patch[PATCH];
+        unsigned words[ROWS * COLUMNS / 32];
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const unsigned char *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int4 *__restrict__ limits,
+        unsigned *__restrict__ y)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
+        const int first_channel = tile_y * COLUMNS;
+        const int image = tile_x / TILES;
+        const int tile = tile_x % TILES;
+        const int out_y = tile / TILES_X * 8;
+        const int out_x = tile % TILES_X * 16;
+        const int sums_y = out_y, sums_x = out_x;  // first sum of the tile
+        const unsigned char *x_image = x + (size_t)image * (C * H * W);
+
+        for (int i = threadIdx.x; i < PATCH; i += THREADS) {
+            const int in_y = sums_y * STRIDE_H - PAD_TOP + i / PATCH_W % PATCH_H, in_x = sums_x * STRIDE_W - PAD_LEFT + i % PATCH_W;
+            const bool is_inside = (unsigned)in_y < H && (unsigned)in_x < W;
+            shared.patch[i] = is_inside ? (unsigned char)x_image[(i / (PATCH_H * PATCH_W) * H + in_y) * W + in_x] : 0;
+        }
+
+        bnncc_imma_sums<M_TILES, N_TILES, false> sums;
+#pragma unroll 1
+        for (int step = 0; step < STEPS; ++step) {
+            __syncthreads();
+            bnncc_copy_signs<STEP / 2, COLUMNS, THREADS>(shared.columns, weight, first_channel, GROUPS, step * STEP / 2, WORDS);
+            bnncc_copies_end();
+
+            // A thread gathers the same four inputs of every so many pixels.
+            const int quad = threadIdx.x % (STEP * 4);
+            int taps[4];  // where they lie from the corner of a window on; -1: nowhere
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                const int k = (step * STEP * 4 + quad) * 4 + j;
+                const int row = k / (KERNEL_H * KERNEL_W) * PATCH_H + k / KERNEL_W % KERNEL_H * DILATION_H;
+                taps[j] = k < FAN_IN ? row * PATCH_W + k % KERNEL_W * DILATION_W : -1;
+            }
+            for (int row = threadIdx.x / (STEP * 4); row < ROWS; row += THREADS / (STEP * 4)) {
+                const int pixel = row < TILE_PIXELS ? row : 0;
+                const unsigned char *corner = shared.patch + pixel / TILE_W * STRIDE_H * PATCH_W + pixel % TILE_W * STRIDE_W;
+                unsigned word = 0;
+#pragma unroll
+                for (int j = 0; j < 4; ++j)
+                    word |= taps[j] < 0 ? 0u : (unsigned)corner[taps[j]] << j * 8;
+                ((unsigned *)(shared.windows + quad / 4 * ROWS + row))[quad % 4] = word;
+            }
+            bnncc_copies_wait<0>();
+            __syncthreads();
+#pragma unroll
+            for (int v = 0; v < STEP; v += 2) {
+                const uint4 *lane_rows[M_TILES];
+#pragma unroll
+                for (int m = 0; m < M_TILES; ++m)
+                    lane_rows[m] = shared.windows + (v + lane / 16) * ROWS + (warp_m * M_TILES + m) * 16 + lane % 16;
+                sums.add(lane_rows, shared.columns + (v / 2 * COLUMNS + warp_n * N_TILES * 8) / 4, lane);
+            }
+        }
+
+        // A lane finishes 16 channels of each of its pixels.
+        const int lane_channel = (warp_n * 4 + lane % 4) * 2 * N_TILES;  // of the block's
+        const int first = first_channel + lane_channel;
+        const bool has_weights = first / 32 < GROUPS;
+        const int at = has_weights ? first / 4 : 0;  // of their limits, four at a time
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int row = (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
+                const int sum_y = sums_y + row / TILE_W, sum_x = sums_x + row % TILE_W;
+                const bool is_sum = row < TILE_PIXELS && has_weights && (unsigned)sum_y < SUMS_H && (unsigned)sum_x < SUMS_W;
+                const int border = is_sum ? conv1_imma_row[sum_y] + conv1_imma_column[sum_x] : 0;
+                // Bit i says that channel first + i fires.
+                const unsigned fires = sums.fires(m, half, limits + border * GROUPS * 8 + at);
+                bnncc_store_lane_bits<N_TILES>(shared.words + row * (COLUMNS / 32), lane_channel, is_sum ? fires : 0u);
+            }
+        __syncthreads();
+        unsigned *y_image = y + bnncc_planes128(image, 1024) * 4;
+        for (int i = threadIdx.x; i < 128 * (COLUMNS / 32); i += THREADS) {
+            const int pixel = i / (COLUMNS / 32), word_of_pixel = i % (COLUMNS / 32);
+            const int row = pixel / 16, column = pixel % 16;
+            const int group = first_channel / 32 + word_of_pixel;
+            if (out_y + row >= OUT_H || out_x + column >= OUT_W || group >= 4)
+                continue;
+            const unsigned word = shared.words[i];
+            const int vector = (group / 4 * OUT_H + out_y + row) * OUT_W + out_x + column;
+            y_image[vector * 4 + group % 4] = word;
+        }
+    }
+};
+
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+bnncc_convnet_conv1_imma(
+    const unsigned char *__restrict__ x,
+    const uint4 *__restrict__ weight,
+    const int4 *__restrict__ limits,
+    unsigned *__restrict__ y)
+{
+    __shared__ conv1_imma_layer::Shared shared;
+    conv1_imma_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, limits, y);
 }
 
 

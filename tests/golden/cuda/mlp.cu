@@ -3,15 +3,18 @@
 //
 // Launches, in order:
 //   bnncc_mlp_dense1  grid (1 per 8 images, 16)  block 256  from mlp.bnn:2:3
+//     or bnncc_mlp_dense1_imma  grid (1 per 16 images, 8)  block 64  from 32 images on sm_75, from 16 images on sm_80, from 64 images on sm_86, from 128 images on sm_89 sm_90a sm_100a sm_120
 //   bnncc_mlp_dense2  grid (1 per 8 images, 4)  block 256  from mlp.bnn:3:3
 //     or bnncc_mlp_dense2_bmma  grid (1 per 32 images, 1)  block 64  from 1024 images on sm_75 sm_80 sm_86, from 2048 images on sm_90a
-//   bnncc_mlp_persistent  all layers in one cooperative launch  block 256  up to 2048 images on sm_75, up to 4096 images on sm_80 sm_86 sm_89 sm_90a sm_100a sm_120
+//   bnncc_mlp_persistent  all layers in one cooperative launch  block 256  up to 32 images on sm_75, up to 64 images on sm_80 sm_86, up to 256 images on sm_89 sm_120, up to 128 images on sm_90a sm_100a
 
 // (bnncc_rt.cuh stands here)
 
 // (bnncc_grid.cuh stands here)
 
 // (bnncc_bmma.cuh stands here)
+
+// (bnncc_imma.cuh stands here)
 
 
 // dense1: from mlp.bnn:2:3
@@ -108,6 +111,105 @@ bnncc_mlp_dense1(
 {
     __shared__ dense1_layer::Shared shared;
     dense1_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, limits, y, images);
+}
+
+
+// dense1: from mlp.bnn:2:3
+//   u8[784] -> u8 x sign dense -> threshold -> sign[512]
+//   tier imma: mma.sync of bytes with signs, a block 16 images x 64 outputs, a warp 16 x 32; 64 inputs a step
+//   1 block for 16 images, times 8 groups of channels; 64 threads; 4608 B of shared memory
+//   An image: 784 B read, 64 B written; 53248 B of constants
+struct dense1_imma_layer {
+    static constexpr int FAN_IN = 784, WORDS = 25, GROUPS = 16;  // bytes of an image, runs of 32 of them; of 32 outputs
+    static constexpr int ROWS = 16, COLUMNS = 64;  // of a block: images, outputs
+    static constexpr int M_TILES = 1, N_TILES = 4;  // of a warp: of 16 rows, of 8 columns
+    static constexpr int WARPS_N = 2, THREADS = 64;
+    static constexpr int STEP = 4, STAGES = 3;  // runs of 16 inputs at a time; steps in shared memory
+    static constexpr int STEPS = 13;
+
+    struct Shared {
+        uint4 rows[STAGES][STEP * ROWS];
+        uint4 columns[STAGES][STEP / 2 * COLUMNS / 4];  // a word is 32 signs of an output
+    };
+
+    static __device__ __forceinline__ void tile(Shared &shared, int tile_x, int tile_y,
+        const unsigned char *__restrict__ x,
+        const uint4 *__restrict__ weight,
+        const int4 *__restrict__ limits,
+        unsigned *__restrict__ y,
+        int images)
+    {
+        const int lane = threadIdx.x % 32;
+        const int warp_m = threadIdx.x / 32 / WARPS_N, warp_n = threadIdx.x / 32 % WARPS_N;
+        const int first_image = tile_x * ROWS;
+        const int first_output = tile_y * COLUMNS;
+        const bool is_aligned = (size_t)x % 16 == 0;  // the caller's memory need not be
+        const auto load = [&](int step) {
+            if (step < STEPS) {
+                const int stage = step % STAGES;
+                for (int i = threadIdx.x; i < STEP * ROWS; i += THREADS) {
+                    const int row = i / STEP, k = (step * STEP + i % STEP) * 16;
+                    const bool is_inside = first_image + row < images && k < FAN_IN;
+                    uint4 *place = shared.rows[stage] + i % STEP * ROWS + row;
+                    const auto *bytes = x + (is_inside ? (size_t)(first_image + row) * FAN_IN + k : 0);
+                    if (is_aligned)
+                        bnncc_copy16(place, (const uint4 *)bytes, is_inside);
+                    else
+                        *place = bnncc_load_bytes(bytes, is_inside ? FAN_IN - k : 0);
+                }
+                bnncc_copy_signs<STEP / 2, COLUMNS, THREADS>(shared.columns[stage], weight, first_output, GROUPS, step * STEP / 2, WORDS);
+            }
+            bnncc_copies_end();  // a group a step, be it empty
+        };
+
+        bnncc_imma_sums<M_TILES, N_TILES, false> sums;
+        for (int step = 0; step < STAGES - 1; ++step)
+            load(step);
+#pragma unroll 1
+        for (int step = 0; step < STEPS; ++step) {
+            bnncc_copies_wait<STAGES - 2>();
+            __syncthreads();
+            load(step + STAGES - 1);
+#pragma unroll
+            for (int v = 0; v < STEP; v += 2) {
+                const uint4 *lane_rows[M_TILES];
+#pragma unroll
+                for (int m = 0; m < M_TILES; ++m)
+                    lane_rows[m] = shared.rows[step % STAGES] + (v + lane / 16) * ROWS + (warp_m * M_TILES + m) * 16 + lane % 16;
+                sums.add(lane_rows, shared.columns[step % STAGES] + (v / 2 * COLUMNS + warp_n * N_TILES * 8) / 4, lane);
+            }
+        }
+
+        // A lane finishes 8 outputs of each of its images.
+        const int first = first_output + (warp_n * 4 + lane % 4) * 2 * N_TILES;
+        const bool has_weights = first / 32 < GROUPS;
+        const int at = has_weights ? first / 4 : 0;  // of their limits, four at a time
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int image = first_image + (warp_m * M_TILES + m) * 16 + half * 8 + lane / 4;
+                // Bit i says that output first + i fires.
+                const unsigned fires = sums.fires(m, half, limits + at);
+                unsigned *y_image = y + bnncc_rows8x128(image, 4) * 4;
+                if (image < images && first < 512)
+                    bnncc_store_lane_bits<N_TILES>(y_image + first / 128 * 32, first % 128,
+                                                   has_weights ? fires : 0u);
+            }
+    }
+};
+
+
+extern "C" __global__ void __launch_bounds__(64, 10)
+bnncc_mlp_dense1_imma(
+    const unsigned char *__restrict__ x,
+    const uint4 *__restrict__ weight,
+    const int4 *__restrict__ limits,
+    unsigned *__restrict__ y,
+    int images)
+{
+    __shared__ dense1_imma_layer::Shared shared;
+    dense1_imma_layer::tile(shared, blockIdx.x, blockIdx.y, x, weight, limits, y, images);
 }
 
 

@@ -14,7 +14,7 @@ from bnncc.targets.cuda.launch import LaunchGeometry
 from bnncc.targets.cuda.select import BATCHES, DENSE_IMAGES, NO_PATCH, Tier
 from bnncc.targets.cuda.target import CudaTarget
 from bnncc.toolchain.cuda_compiler import ARCHITECTURES
-from tests.codegen.cuda.layer_groups import BINARY_GROUPS, SAME3, conv_large, dense_chain, integer_dense
+from tests.codegen.cuda.layer_groups import BINARY_GROUPS, SAME3, conv_large, dense_chain, plain_values
 from tests.cuda_programs import ROWS, Bits, Store
 
 
@@ -96,8 +96,8 @@ def test_tiers_can_be_forced():
     assert CudaTarget(tier=Tier.BMMA).emit(conv_large()).launches_for(None, 1)
 
 
-def test_networks_without_binary_layers_need_no_tensor_cores():
-    assert "bmma" not in CudaTarget().emit(integer_dense()).source.text
+def test_networks_without_layers_of_signs_or_bytes_need_no_tensor_cores():
+    assert "bmma" not in CudaTarget().emit(plain_values()).source.text
 
 
 def test_launches_of_an_architecture():
