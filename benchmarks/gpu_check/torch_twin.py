@@ -83,10 +83,10 @@ class TwinLayer(nn.Module):
         one = torch.ones((), dtype=self.dtype, device=x.device)
         signs = torch.where(sums > self.bounds, one, -one)
         if self.flips:
-            signs = signs * self.get_buffer("flips_signs")
+            signs = signs * self.flips_signs
         if self.pool is not None:
             signs = functional.max_pool2d(signs, self.pool.kernel, self.pool.stride, self.pool.padding[:2])
-        return signs * self.get_buffer("after_signs") if self.after else signs
+        return signs * self.after_signs if self.after else signs
 
 
 class Twin(nn.Module):
