@@ -9,8 +9,8 @@ from bnncc.codegen.package import Package
 from bnncc.passes.pipeline import lower_network
 from bnncc.runtime.builds import emit_c
 from bnncc.runtime.contents import graph_of
-from bnncc.targets.c.cut import network_cut
 from bnncc.targets.c.cmake import cmake_config
+from bnncc.targets.c.cut import network_cut
 from bnncc.targets.c.forms import MACHINES, machines_called
 from bnncc.targets.c.weights import weights_header
 
