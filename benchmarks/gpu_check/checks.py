@@ -14,7 +14,7 @@ from benchmarks.gpu_check.device import POISON, Bench
 from benchmarks.gpu_check.driver import Array, Rows
 from benchmarks.gpu_check.networks import NAMES, example
 from bnncc.diagnostics import BnnccError
-from bnncc.ir.kernel import KernelProgram, XnorLayer
+from bnncc.ir.kernel import IntegerLayer, KernelProgram, XnorLayer
 from bnncc.ir.reference.program import run_program
 from bnncc.runtime.cuda import CudaExecutable
 from bnncc.targets.cuda.fuse import Fuse
@@ -91,7 +91,7 @@ def layer_subjects(bench: Bench, batches: tuple[int, ...]) -> Iterator[Subject]:
     makers = [*GROUPS, *((lambda make=make: make().program()) for make in extra)]  # type: ignore[misc]  # a default that binds
     names = [make.__name__ for make in (*GROUPS, *extra)]
     for name, make in zip(names, makers, strict=True):
-        has_choice = any(isinstance(node, XnorLayer) for node in make().graph.nodes)
+        has_choice = any(isinstance(node, XnorLayer | IntegerLayer) for node in make().graph.nodes)
         for target in targets(bench.tiers if has_choice else (Tier.POPC,)):
             yield Subject(name=name, make=cache(make), target=target, batches=batches)
 
