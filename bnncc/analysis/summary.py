@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from bnncc.analysis.float_work import float_ops
 from bnncc.ir import nn
 from bnncc.ir.graph import const_refs, operands
 from bnncc.ir.packing import packed_bytes_per_image
@@ -71,11 +72,16 @@ class Padding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """All layers of a network, their totals, and what padding costs in each packed layout."""
+    """All layers of a network, their totals, and what padding costs in each packed layout.
+
+    Args:
+        float_ops: f32 operations of one image by the name of the value; what is not there is free.
+    """
 
     name: str
     inputs: tuple[TensorType, ...]
     layers: tuple[LayerSummary, ...]
+    float_ops: Mapping[str, int]
     padding: Mapping[Layout, Padding]
 
     @property
@@ -143,6 +149,7 @@ def summarize(graph: nn.NnGraph) -> Summary:
         name=graph.name,
         inputs=tuple(value.type for value in graph.inputs),
         layers=tuple(layers),
+        float_ops=float_ops(graph),
         padding={layout: _padding(graph, layout) for layout in Layout if layout.is_packed},
     )
 

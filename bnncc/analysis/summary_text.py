@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from bnncc.analysis.summary import LayerSummary, Summary
@@ -37,9 +38,20 @@ def summary_text(summary: Summary) -> str:
         rule,
         table[-1],
         f"weights: {_bytes(summary.memory_bytes)} packed, {ratio} ({_bytes(summary.float_memory_bytes)})",
+        _float_work(summary),
         f"binary MACs: {_share(summary.binary_macs, summary.binary_macs + summary.other_macs)}",
     ]
     return "\n".join(lines)
+
+
+def _float_work(summary: Summary) -> str:
+    """Return what is not free: the operations that do not fold, by kind, the most expensive first."""
+    kinds = Counter[str]()
+    for layer in summary.layers:
+        kinds[layer.op] += summary.float_ops.get(layer.name, 0)
+    spent = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common() if count)
+    total = sum(summary.float_ops.values())
+    return f"float operations: {total:,}" + (f" ({spent})" if spent else "") + "; all else is free"
 
 
 def _row(layer: LayerSummary) -> tuple[str, ...]:

@@ -119,6 +119,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
         "layers": [row(layer) for layer in summary.layers],
         "binary_parameters": summary.binary_parameters,
         "real_parameters": summary.real_parameters,
+        "float_ops": dict(summary.float_ops),
         "memory_bytes": summary.memory_bytes,
         "float_memory_bytes": summary.float_memory_bytes,
         "binary_macs": summary.binary_macs,

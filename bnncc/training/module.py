@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -59,14 +59,14 @@ class BnnModule(nn.Module):
             )
             for ref, role in self.roles.items()
         }
-        self._start_scales()
+        self._start_scales(given={ref.name for ref in self.slots if ref.is_bound})
         self._exact: tuple[tuple[int, ...], ExactGraph] | None = None
 
     @torch.no_grad()
-    def _start_scales(self) -> None:
-        """Let every scale that is not bound start at the mean size of its layer's latent weights."""
+    def _start_scales(self, given: Container[str]) -> None:
+        """Let every scale that is not ``given`` start at the mean size of its layer's latent weights."""
         for node in self.graph.nodes:
-            if isinstance(node, (Conv2d, Dense)) and node.scale is not None and not node.scale.is_bound:
+            if isinstance(node, (Conv2d, Dense)) and node.scale is not None and node.scale.name not in given:
                 self.slots[node.scale].tensor.copy_(mean_size(self.slots[node.weight].tensor))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -116,13 +116,16 @@ class BnnModule(nn.Module):
 
     @torch.no_grad()
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take every parameter from ``weights``.
+        """Take every parameter from ``weights``; a scale that is missing starts at its layer's weights.
 
         Raises:
-            DataError: if one is missing, has another shape, or is not finite.
+            DataError: if another one is missing, has another shape, or is not finite.
         """
         for ref, slot in self.slots.items():
-            slot.tensor.copy_(_checked(ref, weights.get(ref.name)))
+            is_scale = self.roles[ref] in (Role.SCALE, Role.MEAN_SIZE)
+            if not is_scale or ref.name in weights:
+                slot.tensor.copy_(_checked(ref, weights.get(ref.name)))
+        self._start_scales(given=weights)
 
     @contextmanager
     def computing(self, mode: FloatMode) -> Iterator[None]:
