@@ -15,7 +15,7 @@ from bnncc.toolchain.gate import PRODUCTS
 def report_table(report: Mapping[str, Any]) -> Group:
     """Return ``report.json`` for a terminal."""
     targets: Mapping[str, list[dict[str, Any]]] = report["targets"]
-    tables = (_table(name, rows) for name, rows in targets.items())
+    tables = (table for name, rows in targets.items() for table in _tables(name, rows))
     return Group(*tables, *map(_memory, report["memory"].items()), _size(report))
 
 
@@ -32,25 +32,51 @@ def _size(report: Mapping[str, Any]) -> Text:
     return Text(f"weights: {packed:,} bytes in the package, {full:,} as float32")
 
 
-def _table(target: str, rows: list[dict[str, Any]]) -> Table:
-    archs = sorted({arch for row in rows for arch in row.get("archs", {})})
-    table = Table(title=target, title_justify="left", box=None, pad_edge=False, header_style="bold")
+def _tables(target: str, rows: list[dict[str, Any]]) -> Iterator[Table]:
+    """Yield what runs when, and what its machine code takes where there is some."""
+    order = {layer: place for place, layer in enumerate(dict.fromkeys(row["layer"] for row in rows))}
+    shown = sorted((row for row in rows if _runs(row)), key=lambda row: order[row["layer"]])
+    yield _layers(target, shown)
+    if any(row.get("archs") for row in shown):
+        yield _machine_code(shown)
+
+
+def _layers(target: str, rows: list[dict[str, Any]]) -> Table:
     has_tiers = any(row.get("chosen") for row in rows)
-    for title in ("layer", "kernel", "from", "result", *(("runs",) if has_tiers else ())):
-        table.add_column(title, overflow="fold")
     has_measured = any(_is_measured(row) for row in rows)
+    table = _empty(target)
+    for title in ("layer", "kernel", "from", "result"):
+        table.add_column(title, overflow="fold")
     table.add_column("constants", justify="right")
     if has_measured:
         table.add_column("cut")
-    for arch in archs:
-        table.add_column(f"{arch}: registers, shared, warps, products", justify="right")
-    for row in (row for row in rows if _runs(row)):
+    if has_tiers:
+        table.add_column("runs", overflow="fold")
+    for row in rows:
+        cells = [row["layer"], _kernel(row), row["origin"], row["result"], f"{row['constant_bytes']:,}"]
         measured = [_cut(row)] if has_measured else []
-        cells = [*_cells(row, archs, has_tiers=has_tiers)]
-        table.add_row(
-            *map(str, (*cells[: len(cells) - len(archs)], *measured, *cells[len(cells) - len(archs) :]))
-        )
+        table.add_row(*cells, *measured, *([_runs_where(row)] if has_tiers else []))
     return table
+
+
+def _machine_code(rows: list[dict[str, Any]]) -> Table:
+    table = _empty("")
+    table.add_column("layer", overflow="fold")
+    table.add_column("kernel", overflow="fold")
+    table.add_column("for")
+    table.add_column("registers", justify="right")
+    table.add_column("shared", justify="right")
+    table.add_column("warps", justify="right")
+    table.add_column("limited by")
+    table.add_column("products", overflow="fold")
+    for row in rows:
+        for arch, found in sorted(row.get("archs", {}).items()):
+            table.add_row(row["layer"], _kernel(row), arch, *_resources(found))
+    return table
+
+
+def _empty(title: str) -> Table:
+    return Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
 
 
 def _runs(row: Mapping[str, Any]) -> bool:
@@ -68,24 +94,26 @@ def _cut(row: Mapping[str, Any]) -> str:
     return f"{row.get('cut', '')} ({'measured' if _is_measured(row) else 'usual'})"
 
 
-def _cells(row: Mapping[str, Any], archs: list[str], *, has_tiers: bool) -> Iterator[str]:
-    tier = f" ({row['tier']})" if row.get("tier") else ""
-    yield from (row["layer"], f"{row['op']}{tier}", row["origin"], row["result"])
-    if has_tiers:
-        chosen: Mapping[str, Mapping[str, str]] = row["chosen"]
-        yield "; ".join(f"{arch} {choice['batches']}" for arch, choice in chosen.items()) or "always"
-    yield f"{row['constant_bytes']:,}"
-    for arch in archs:
-        found = row["archs"].get(arch)
-        yield ", ".join(_resources(found)) if found else "-"
+def _kernel(row: Mapping[str, Any]) -> str:
+    return f"{row['op']} ({row['tier']})" if row.get("tier") else str(row["op"])
+
+
+def _runs_where(row: Mapping[str, Any]) -> str:
+    """Return for which batches the kernel runs, by architecture."""
+    chosen: Mapping[str, Mapping[str, str]] = row.get("chosen") or {}
+    return "\n".join(f"{arch} {choice['batches']}" for arch, choice in chosen.items()) or "always"
 
 
 def _resources(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a kernel takes on one architecture, what that lets run, and what is wrong with it."""
     yield str(found["registers"])
-    yield str(found["shared_bytes"])
-    limiter = "" if found["limiter"] == "warps" else f" ({found['limiter']})"
-    yield f"{found['warps']}/{found['max_warps']}{limiter}"
+    yield f"{found['shared_bytes']:,}"
+    yield f"{found['warps']}/{found['max_warps']}"
+    yield "" if found["limiter"] == "warps" else str(found["limiter"])
+    yield ", ".join(_instructions(found))
+
+
+def _instructions(found: Mapping[str, Any]) -> Iterator[str]:
     instructions: Mapping[str, Any] = found.get("instructions", {})
     counts: Mapping[str, int] = instructions.get("counts", {})
     for name in PRODUCTS:
