@@ -89,20 +89,23 @@ def bench(  # noqa: PLR0913 - the options of the command
             raise DataError("bench takes networks with one input")
         (name,) = (value.name for value in session.graph.inputs)
         batches = [random_inputs(session.graph, size, seed=0)[name] for size in sizes]
+        loading_bytes = peak_bytes() - started_bytes
+        loaded_bytes = restart_peak()
         for images in batches:
             session.run({name: images})
-        peak = peak_bytes() - started_bytes if started_bytes else None
+        running_bytes = peak_bytes() - loaded_bytes
         baseline = float_baseline(session.graph)
         for images in batches:
             own = measure(lambda x: session.run({name: x}), images, seconds)
             rows.append((own, None if baseline is None else measure(baseline, images, seconds)))
     if as_json:
         rows_json = [_as_json(own, other) for own, other in rows]
-        emit_json({"threads": 1, "rows": rows_json, "peak_resident_bytes": peak})
+        memory = {"loading_bytes": loading_bytes, "running_bytes": running_bytes} if started_bytes else None
+        emit_json({"threads": 1, "rows": rows_json, "peak_resident": memory})
     else:
         _show(rows)
-        if peak is not None:
-            say(f"loading and running took {peak:,} bytes of memory at most, images and results included")
+        if started_bytes:
+            say(f"memory at most: {running_bytes:,} bytes for runs and results, {loading_bytes:,} to load")
 
 
 def float_baseline(graph: Any) -> Callable[[Any], Any] | None:  # noqa: ANN401 - NnGraph, imported late

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#if defined(__unix__) || defined(__APPLE__)
+#if defined(__linux__)
 #include <sys/resource.h>
 #endif
 
@@ -35,7 +35,7 @@ static void *load_weights(const char *name)
 
 static void report_memory(void)
 {
-#if defined(__unix__) || defined(__APPLE__)
+#if defined(__linux__)
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         fprintf(stderr, "%s kernels, peak resident set %ld KiB\n", bnncc_digits_form(), usage.ru_maxrss);

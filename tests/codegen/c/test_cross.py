@@ -27,6 +27,7 @@ from tests.unit.targets_c.test_kernels import (
 
 AARCH64 = "aarch64-linux-gnu-gcc"
 MISSING = [name for name in (AARCH64, "qemu-aarch64") if shutil.which(name) is None]
+TRAPS = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
 LAYERS = (binary_layers, pooled_layers, integer_layers, element_wise, float_layers)
 
 
@@ -40,7 +41,7 @@ def test_aarch64_equals_the_reference(form, tmp_path):
     inputs |= {f"extreme.{name}": array for name, array in extreme_inputs(extreme_layers(), 0).items()}
     inputs |= {name: np.ones_like(array) for name, array in inputs.items() if name.startswith("long.")}
     cc = [AARCH64, "-std=c11", "-D_POSIX_C_SOURCE=200112L", "-O1", "-static"]
-    cc += ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+    cc += ["-Wall", "-Wextra", "-Werror", "-pedantic", *TRAPS]
     outputs = run_in_c(program_of(graph, form), form, inputs, cc, tmp_path, launcher=("qemu-aarch64",))
     for name, expected in evaluate_bit(graph, inputs).items():
         np.testing.assert_array_equal(outputs[name], expected, err_msg=name)
@@ -54,7 +55,7 @@ def test_sve_equals_the_reference_with_vectors_of_every_length(tmp_path):
     inputs = random_inputs(graph, 3)
     expected = evaluate_bit(graph, inputs)
     cc = [AARCH64, "-std=c11", "-D_POSIX_C_SOURCE=200112L", "-O1", "-static"]
-    cc += ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+    cc += ["-Wall", "-Wextra", "-Werror", "-pedantic", *TRAPS]
     artifact = build_in_c(program_of(graph, CForm.SVE), CForm.SVE, inputs, cc, tmp_path)
     for bits in (128, 256, 384, 512, 2048):
         cpu = f"max,sve{bits}=on,sve-default-vector-length={bits // 8}"

@@ -49,6 +49,11 @@ def test_c_programs_run_digits(march, tmp_path, monkeypatch):
         ).stdout
     np.testing.assert_array_equal(np.array(shown.split(), int), expected)
 
+    # The library inside the package has the same forms, and is found without a compiler.
+    monkeypatch.setenv("CC", "/nonexistent")
+    with Session(tmp_path / "digits.bnnpkg", "c", trust=True) as session:
+        np.testing.assert_array_equal(session(images).argmax(axis=1), expected)
+
     (tmp_path / "short").write_bytes(b"too short")
     digits[1] = "short"
     refused = subprocess.run(digits, check=False, capture_output=True, text=True)

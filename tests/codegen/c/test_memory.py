@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,8 +38,11 @@ def test_the_arena_holds_input_and_result_of_one_layer(name):
 
 
 @pytest.mark.skipif(shutil.which("nm") is None or shutil.which("cc") is None, reason="no cc or nm")
-def test_the_network_calls_nothing_but_memory_functions(tmp_path):
-    artifact = CTarget(form=CForm.PORTABLE).emit(program_of_example("digits.bnn", CForm.PORTABLE))
+@pytest.mark.parametrize("form", [CForm.PORTABLE, CForm.AVX2, CForm.AVX512])
+def test_the_network_calls_nothing_but_memory_functions(form, tmp_path):
+    if form.architecture not in {None, platform.machine()}:
+        pytest.skip(f"cc makes no code for {form.architecture}")
+    artifact = CTarget(form=form).emit(program_of_example("digits.bnn", form))
     for item in artifact.files:
         (tmp_path / item.name).write_text(item.text, encoding="utf-8")
     command = ["cc", "-std=c11", "-O2", *artifact.flags, "-c", "model.c", "-o", "model.o"]

@@ -167,7 +167,9 @@ def test_accuracy_takes_the_lowest_class_of_a_tie() -> None:
 def test_bench(bnncc, package) -> None:
     result = bnncc("bench", package, "--batch", "1,3", "--seconds", "0.01", "--json")
     assert result.code == 0
-    assert [row["batch"] for row in json.loads(result.out)["rows"]] == [1, 3]
+    found = json.loads(result.out)
+    assert [row["batch"] for row in found["rows"]] == [1, 3]
+    assert found["peak_resident"] is None or found["peak_resident"]["running_bytes"] >= 0
     assert bnncc("bench", package, "--batch", "0").code == 2
     assert "batch" in bnncc("bench", package, "--batch", "2", "--seconds", "0.01").out
 
