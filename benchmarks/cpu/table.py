@@ -16,7 +16,8 @@ from benchmarks.cpu.rounds import Row
 
 COLOURS = {"ours": "#1b6ca8", "binary": "#7aa95c", "int8": "#d98e04", "fp32": "#999999"}
 ONE_THREAD = """CPU time of the process; median over blocks of the best call of each,
-lowest and highest block in brackets. Peak: multiply-adds a second by what xor, popcount and addition in registers reach in the same rounds."""
+lowest and highest block in brackets. Peak: multiply-adds a second by what xor, popcount and addition
+in registers reach in the same rounds."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ def write_report(report: Report, path: Path) -> None:
     goals = outcomes(report.rows)
     document = asdict(report) | {"goals": [asdict(goal) | {"verdict": goal.verdict} for goal in goals]}
     path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(
-        as_markdown(report, goals, path.with_suffix(".png").name), encoding="utf-8"
-    )
+    notes = path.with_suffix(".notes.md")  # written by hand: what is known of the gaps
+    text = as_markdown(report, goals, path.with_suffix(".png").name)
+    text += f"\n{notes.read_text(encoding='utf-8')}" if notes.is_file() else ""
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
     plot(report.rows, path.with_suffix(".png"))
     print("\n".join(goal_lines(goals)))
 
