@@ -59,7 +59,7 @@ class Outcome:
         return (
             "met"
             if self.reached >= self.wanted
-            else f"missed by {100 * (1 - self.reached / self.wanted):.0f} %"
+            else f"missed by {100 * (1 - self.reached / self.wanted):.1f} %"
         )
 
 
