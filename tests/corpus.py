@@ -338,6 +338,7 @@ def reactnet_block() -> NnGraph:
     for _ in range(2):
         y = net.batch_norm(net.conv(net.sign(x, shifted=True), 33, SAME3, scaled=True))
         x = net.prelu(net.add(x, y), shifted=True)
+    net.output(x, "features")
     x = net.sign(net.prelu(net.pool(x)), shifted=True)
     return net.output(net.batch_norm(net.dense(net.flatten(x), 10, scaled=True))).build()
 
