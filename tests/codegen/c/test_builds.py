@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,14 @@ def run_in_c(
     return run_program(artifact, len(next(iter(inputs.values()))), folder, launcher)
 
 
-def build_in_c(program: KernelProgram, form: CForm, inputs: dict, cc: list[str], folder: Path) -> CArtifact:
+def build_in_c(
+    program: KernelProgram,
+    form: CForm,
+    inputs: dict,
+    cc: list[str],
+    folder: Path,
+    spelled: Callable[[tuple[str, ...]], tuple[str, ...]] = tuple,
+) -> CArtifact:
     """Write and compile a C program for ``inputs``."""
     artifact = CTarget(form=form).emit(program)
     images = len(next(iter(inputs.values())))
@@ -146,7 +154,7 @@ def build_in_c(program: KernelProgram, form: CForm, inputs: dict, cc: list[str],
     (folder / "weights").write_bytes(program.blob())
     for index, port in enumerate(artifact.inputs):
         (folder / f"in{index}").write_bytes(np.ascontiguousarray(inputs[port.name]).tobytes())
-    command = [*cc, *artifact.flags, "model.c", "main.c", "-o", "program"]
+    command = [*cc, *spelled(artifact.flags), "model.c", "main.c", "-o", "program"]
     subprocess.run(command, cwd=folder, check=True)
     return artifact
 

@@ -20,7 +20,7 @@ from bnncc.targets.c.dispatch import Part, emit_dispatch
 from bnncc.targets.c.forms import CForm
 from bnncc.toolchain.build_cache import BuildCache
 from bnncc.toolchain.host_compiler import find_c_compiler
-from tests.codegen.c.test_builds import run_in_c, small_network
+from tests.codegen.c.test_builds import build_in_c, run_program, small_network
 from tests.unit.targets_c.builder import program_of, random_inputs
 
 pytestmark = pytest.mark.skipif(find_spec("ziglang") is None, reason="no zig: pip install ziglang")
@@ -88,9 +88,8 @@ def test_code_for_aarch64_runs(form, tmp_path):
         "-D_POSIX_C_SOURCE=200112L",
     ]
     cc += ["-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument"]
-    if form is CForm.SVE:
-        cc.append("-mcpu=generic+sve")
     launcher = ("qemu-aarch64", "-cpu", "max,sve256=on")
-    outputs = run_in_c(program_of(graph, form), form, inputs, cc, tmp_path, launcher)
+    artifact = build_in_c(program_of(graph, form), form, inputs, cc, tmp_path, zig.spelled)
+    outputs = run_program(artifact, 5, tmp_path, launcher)
     for name, expected in evaluate_bit(graph, inputs).items():
         np.testing.assert_array_equal(outputs[name], expected, err_msg=name)
