@@ -19,6 +19,8 @@ SHARED_LIMIT_BYTES: Final = 40 * 1024
 MAX_WARPS: Final = 8
 RESIDENT_THREADS: Final = 640
 """Threads that should fit one multiprocessor; the assembler may use about 100 registers a thread then."""
+ROW_RESIDENT_BLOCKS: Final = 4
+"""Blocks of a dense layer that should fit one multiprocessor: 64 registers a thread."""
 MAX_RESIDENT_BLOCKS: Final = 16
 """Of one multiprocessor, on the architecture that holds fewest (sm_75, sm_86)."""
 BUSY_BLOCKS: Final = 128

@@ -126,7 +126,10 @@ def _integer_dense(
     staged = launch.staged_words(words)
     shared = launch.ROW_IMAGES * staged * 32 + launch.ROW_PARTIAL_BYTES
     geometry = launch.row_geometry(stored_groups(node), shared)
-    body = LayerBody(name=layer_name(program, name), has_shared=True)
+    # Without a wish ptxas aims at so few registers that it spills some.
+    body = LayerBody(
+        name=layer_name(program, name), has_shared=True, resident_blocks=launch.ROW_RESIDENT_BLOCKS
+    )
     lines = ("dp4a: a lane is an output, a tile 32 outputs of 8 images; 8 warps share the inputs",)
     template_args = args.IntegerDenseArgs(
         comment=_comment(program, node, lines, geometry),

@@ -101,7 +101,7 @@ struct dense1_layer {
 };
 
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 bnncc_mlp_dense1(
     const unsigned char *__restrict__ x,
     const unsigned *__restrict__ weight,
