@@ -128,9 +128,7 @@ def _build_all(bound: NnGraph, options: CompileOptions, observe: Observe) -> tup
                 prepared.append(_prepared_c(lowered, options, observe))
             case "cuda":
                 target = CudaTarget(tier=options.tier, fuse=options.fuse)
-                prepared.append(
-                    prepare_cuda(lowered, options.archs, target, observe, is_tuned=options.tuned)
-                )
+                prepared.append(prepare_cuda(lowered, options.archs, target, observe, is_tuned=options.tuned))
             case _:
                 raise DataError(f"there is no target '{name}'; choose from {', '.join(TARGETS)}")
     # What is left is other programs' work: the compilers run side by side.
