@@ -22,25 +22,16 @@ _REGISTERS: Final = {1: (40, 232), 2: (40, 232), 3: (32, 160)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseTile:
-    """A block's tile of a dense layer.
+class _Tile:
+    """What the tiles have in common: warpgroups that multiply, and one more that copies.
 
     Args:
-        consumers: warpgroups that multiply 64 rows each.
-        columns: outputs.
-        step: vectors of 128 bits that are multiplied between two barriers, even.
-        stages: steps that lie in shared memory.
+        columns: outputs of a tile.
+        consumers: warpgroups that multiply.
     """
 
-    consumers: int
     columns: int
-    step: int = 8
-    stages: int = 4
-
-    @property
-    def rows(self) -> int:
-        """Return the images of a tile."""
-        return self.consumers * ROWS
+    consumers: int
 
     @property
     def threads(self) -> int:
@@ -67,6 +58,26 @@ class DenseTile:
         """Return the registers of a thread that multiplies."""
         return _REGISTERS[self.consumers][1]
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseTile(_Tile):
+    """A block's tile of a dense layer.
+
+    Args:
+        consumers: warpgroups that multiply 64 rows each.
+        columns: outputs.
+        step: vectors of 128 bits that are multiplied between two barriers, even.
+        stages: steps that lie in shared memory.
+    """
+
+    step: int = 8
+    stages: int = 4
+
+    @property
+    def rows(self) -> int:
+        """Return the images of a tile."""
+        return self.consumers * ROWS
+
     @property
     def shared_bytes(self) -> int:
         """Return the dynamic shared memory of a block."""
@@ -76,7 +87,7 @@ class DenseTile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConvTile:
+class ConvTile(_Tile):
     """A block's tile of a convolution: 8 x 8 sums, the weights of its channels resident in shared memory.
 
     Args:
@@ -90,7 +101,6 @@ class ConvTile:
         consumers: warpgroups that multiply, a tile each.
     """
 
-    columns: int
     stored_vectors: int
     patch_rows: int
     patch_columns: int
@@ -98,31 +108,6 @@ class ConvTile:
     classes: int
     buffers: int = 4
     consumers: int = 2
-
-    @property
-    def threads(self) -> int:
-        """Return the threads of a block, those of the producer included."""
-        return (self.consumers + 1) * WARPGROUP
-
-    @property
-    def lane_outputs(self) -> int:
-        """Return how many channels, one after the other, a lane finishes for each of its pixels."""
-        return lane_outputs(self.columns)
-
-    @property
-    def lane_words(self) -> int:
-        """Return the words that hold them."""
-        return lane_words(self.columns)
-
-    @property
-    def producer_registers(self) -> int:
-        """Return the registers of a thread that copies."""
-        return _REGISTERS[self.consumers][0]
-
-    @property
-    def consumer_registers(self) -> int:
-        """Return the registers of a thread that multiplies."""
-        return _REGISTERS[self.consumers][1]
 
     @property
     def patch_vectors(self) -> int:
