@@ -209,6 +209,10 @@ def signs_of_values() -> KernelProgram:
     for layout in (PLANES, ROWS):
         flipped = TensorType(Elem.SIGN, (5, 4, 3), layout)
         b.output(b.add("flip", bit.FlipSigns, flipped, x=y, flips=flips), f"flipped_{layout.value}")
+    floats = b.input(Elem.F32, 5, 4, 3, name="floats")
+    shift = b.const("shift", Elem.F32, b.rng.normal(size=5).astype("float32"))
+    shifted = TensorType(Elem.SIGN, (5, 4, 3), PLANES)
+    b.output(b.add("shifted", bit.Sign, shifted, x=floats, shift=shift), "shifted")
     return b.program()
 
 
@@ -250,6 +254,13 @@ def plain_values() -> KernelProgram:
         b.output(b.add("flat", bit.Flatten, TensorType(elem, (120,)), x=x), f"flat_{name}")
         joined = TensorType(elem, (10, 6, 4))
         b.output(b.add("concat", bit.Concat, joined, parts=(x, x)), f"concat_{name}")
+    slope, before, after = (
+        b.const(name, Elem.F32, b.rng.normal(size=5).astype("float32"))
+        for name in ("slope", "before", "after")
+    )
+    for name, shifts in (("prelu", {}), ("rprelu", {"before": before, "after": after})):
+        tensor = TensorType(Elem.F32, shape)
+        b.output(b.add("prelu", bit.Prelu, tensor, x=floats, slope=slope, **shifts), name)
     return b.program()
 
 

@@ -16,6 +16,8 @@
 //   bnncc_plain_values_pool2  grid (1 per image, 1)  block 256  from plain_values.bnn:13:3
 //   bnncc_plain_values_flat2  grid (1 per image, 1)  block 256  from plain_values.bnn:14:3
 //   bnncc_plain_values_concat2  grid (1 per image, 1)  block 256  from plain_values.bnn:15:3
+//   bnncc_plain_values_prelu1  grid (1 per image, 1)  block 256  from plain_values.bnn:16:3
+//   bnncc_plain_values_prelu2  grid (1 per image, 1)  block 256  from plain_values.bnn:17:3
 //   bnncc_plain_values_persistent  all layers in one cooperative launch  block 256  up to 4096 images on sm_75 sm_80 sm_86 sm_89 sm_90a sm_100a sm_120
 
 // (bnncc_rt.cuh stands here)
@@ -508,11 +510,83 @@ bnncc_plain_values_concat2(
 }
 
 
+// prelu1: from plain_values.bnn:16:3
+//   f32[5, 6, 4] -> prelu -> f32[5, 6, 4]
+//   a thread makes a value
+//   1 block for an image; 256 threads; 0 B of shared memory
+//   An image: 480 B read, 480 B written; 20 B of constants
+struct prelu1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        const float *__restrict__ slope,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const float t = x[((size_t)image * 5 + channel) * 24 + pixel];
+        const float value = t >= 0.0f ? t : __fmul_rn(slope[channel], t);
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
+extern "C" __global__ void __launch_bounds__(256)
+bnncc_plain_values_prelu1(
+    const float *__restrict__ x,
+    const float *__restrict__ slope,
+    float *__restrict__ y)
+{
+    prelu1_layer::tile(blockIdx.x, blockIdx.y, x, slope, y);
+}
+
+
+// prelu2: from plain_values.bnn:17:3
+//   f32[5, 6, 4] -> prelu -> f32[5, 6, 4]
+//   a thread makes a value
+//   1 block for an image; 256 threads; 0 B of shared memory
+//   An image: 480 B read, 480 B written; 60 B of constants
+struct prelu2_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        const float *__restrict__ before,
+        const float *__restrict__ slope,
+        const float *__restrict__ after,
+        float *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 120)
+            return;
+        const int channel = i / 24;
+        const int pixel = i % 24;
+        const float t = __fsub_rn(x[((size_t)image * 5 + channel) * 24 + pixel], before[channel]);
+        const float value = __fadd_rn(t >= 0.0f ? t : __fmul_rn(slope[channel], t), after[channel]);
+        y[(size_t)image * 120 + i] = value;
+    }
+};
+
+
+extern "C" __global__ void __launch_bounds__(256)
+bnncc_plain_values_prelu2(
+    const float *__restrict__ x,
+    const float *__restrict__ before,
+    const float *__restrict__ slope,
+    const float *__restrict__ after,
+    float *__restrict__ y)
+{
+    prelu2_layer::tile(blockIdx.x, blockIdx.y, x, before, slope, after, y);
+}
+
+
 // plain_values: the whole network in one cooperative launch, for any number of resident blocks
-//   i8[5, 6, 4] and f32[5, 6, 4] -> 14 layers -> i32[5, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4] and i32[5, 6, 4] and i32[5, 3, 2] and i32[120] and i32[10, 6, 4] and f32[5, 6, 4] and f32[5, 3, 2] and f32[120] and f32[10, 6, 4]
+//   i8[5, 6, 4] and f32[5, 6, 4] -> 16 layers -> i32[5, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4] and i32[5, 6, 4] and i32[5, 3, 2] and i32[120] and i32[10, 6, 4] and f32[5, 6, 4] and f32[5, 3, 2] and f32[120] and f32[10, 6, 4] and f32[5, 6, 4] and f32[5, 6, 4]
 //   every block takes tiles of every layer; 1 barriers of all blocks stand between
 //   256 threads; 0 B of shared memory, what the largest layer needs
-//   An image: 6000 B read, 6960 B written, through L2; 300 B of constants
+//   An image: 6960 B read, 7920 B written, through L2; 380 B of constants
 extern "C" __global__ void __launch_bounds__(256, 2)
 bnncc_plain_values_persistent(
     const signed char *__restrict__ pixels,
@@ -534,6 +608,11 @@ bnncc_plain_values_persistent(
     float *pool2,
     float *flat2,
     float *concat2,
+    const float *__restrict__ prelu1_slope,
+    float *prelu1,
+    const float *__restrict__ prelu2_before,
+    const float *__restrict__ prelu2_after,
+    float *prelu2,
     int images,
     unsigned *barrier)
 {
@@ -650,6 +729,22 @@ bnncc_plain_values_persistent(
     for (int i = blockIdx.x; i < images; i += gridDim.x) {
         concat2_layer::tile(i, 0,
             floats, floats, concat2);
+    }
+
+    // Phase 15
+    // prelu1, from plain_values.bnn:16:3
+    // f32[5, 6, 4] -> f32[5, 6, 4], 1 tile for an image
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        prelu1_layer::tile(i, 0,
+            floats, prelu1_slope, prelu1);
+    }
+
+    // Phase 16
+    // prelu2, from plain_values.bnn:17:3
+    // f32[5, 6, 4] -> f32[5, 6, 4], 1 tile for an image
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        prelu2_layer::tile(i, 0,
+            floats, prelu2_before, prelu1_slope, prelu2_after, prelu2);
     }
 }
 

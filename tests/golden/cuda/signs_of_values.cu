@@ -16,6 +16,8 @@
 //   bnncc_signs_of_values_layout5  grid (1 per image, 1)  block 256  from signs_of_values.bnn:13:3
 //   bnncc_signs_of_values_flip2  grid (1 per image, 1)  block 256  from signs_of_values.bnn:14:3
 //   bnncc_signs_of_values_layout6  grid (1 per image, 1)  block 256  from signs_of_values.bnn:15:3
+//   bnncc_signs_of_values_shifted1  grid (6 per image, 1)  block 256  from signs_of_values.bnn:16:3
+//   bnncc_signs_of_values_layout7  grid (1 per image, 1)  block 256  from signs_of_values.bnn:17:3
 //   bnncc_signs_of_values_persistent  all layers in one cooperative launch  block 256  up to 4096 images on sm_75 sm_80 sm_86 sm_89 sm_90a sm_100a sm_120
 
 // (bnncc_rt.cuh stands here)
@@ -510,11 +512,79 @@ bnncc_signs_of_values_layout6(
 }
 
 
+// shifted1: from signs_of_values.bnn:16:3
+//   f32[5, 4, 3] -> sign -> sign[5, 4, 3]
+//   a thread makes a sign, a warp's ballot a word
+//   6 blocks for an image; 256 threads; 0 B of shared memory
+//   An image: 240 B read, 192 B written; 20 B of constants
+struct shifted1_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const float *__restrict__ x,
+        const float *__restrict__ shift,
+        unsigned *__restrict__ y)
+    {
+        const int image = tile_x / 6;
+        const int i = tile_x % 6 * 256 + threadIdx.x;  // one sign a thread, 128 threads a vector
+        const int vector = i / 128;
+        const int channel = vector / 12 * 128 + i % 128;
+        bool is_plus = false;
+        if (vector < 12 && channel < 5) {
+            const int pixel = vector % 12;
+            is_plus = x[((size_t)image * 5 + channel) * 12 + pixel] >= shift[channel];
+        }
+        const unsigned word = __ballot_sync(0xffffffffu, is_plus);
+        if (threadIdx.x % 32 == 0 && vector < 12)
+            y[bnncc_planes128(image, 12) * 4 + vector * 4 + i / 32 % 4] = word;
+    }
+};
+
+
+extern "C" __global__ void __launch_bounds__(256)
+bnncc_signs_of_values_shifted1(
+    const float *__restrict__ x,
+    const float *__restrict__ shift,
+    unsigned *__restrict__ y)
+{
+    shifted1_layer::tile(blockIdx.x, blockIdx.y, x, shift, y);
+}
+
+
+// layout7: from signs_of_values.bnn:17:3
+//   sign[5, 4, 3] -> change layout -> sign[5, 4, 3]
+//   a thread makes a value
+//   1 block for an image; 256 threads; 0 B of shared memory
+//   An image: 192 B read, 60 B written; 0 B of constants
+struct layout7_layer {
+    static __device__ __forceinline__ void tile(int tile_x, int,
+        const unsigned *__restrict__ x,
+        signed char *__restrict__ y)
+    {
+        const int image = tile_x / 1;
+        const int i = tile_x % 1 * 256 + threadIdx.x;  // one value a thread
+        if (i >= 60)
+            return;
+        const int channel = i / 12;
+        const int pixel = i % 12;
+        const signed char value = bnncc_bit(x + bnncc_planes128(image, 12) * 4 + (channel / 128 * 12 + pixel) * 4, channel) ? 1 : -1;
+        y[(size_t)image * 60 + i] = value;
+    }
+};
+
+
+extern "C" __global__ void __launch_bounds__(256)
+bnncc_signs_of_values_layout7(
+    const unsigned *__restrict__ x,
+    signed char *__restrict__ y)
+{
+    layout7_layer::tile(blockIdx.x, blockIdx.y, x, y);
+}
+
+
 // signs_of_values: the whole network in one cooperative launch, for any number of resident blocks
-//   u8[5, 4, 3] -> 14 layers -> sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3]
-//   every block takes tiles of every layer; 12 barriers of all blocks stand between
+//   u8[5, 4, 3] and f32[5, 4, 3] -> 16 layers -> sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3] and sign[5, 4, 3]
+//   every block takes tiles of every layer; 14 barriers of all blocks stand between
 //   256 threads; 0 B of shared memory, what the largest layer needs
-//   An image: 2436 B read, 1944 B written, through L2; 600 B of constants
+//   An image: 2868 B read, 2196 B written, through L2; 620 B of constants
 extern "C" __global__ void __launch_bounds__(256, 2)
 bnncc_signs_of_values_persistent(
     const unsigned char *__restrict__ pixels,
@@ -536,6 +606,10 @@ bnncc_signs_of_values_persistent(
     signed char *layout5,
     unsigned *flip2,
     signed char *layout6,
+    const float *__restrict__ floats,
+    const float *__restrict__ shifted1_shift,
+    unsigned *shifted1,
+    signed char *layout7,
     int images,
     unsigned *barrier)
 {
@@ -663,6 +737,24 @@ bnncc_signs_of_values_persistent(
     for (int i = blockIdx.x; i < images; i += gridDim.x) {
         layout6_layer::tile(i, 0,
             (const unsigned *)flip2, layout6);
+    }
+
+    // Phase 15
+    // shifted1, from signs_of_values.bnn:16:3
+    // f32[5, 4, 3] -> sign[5, 4, 3], 6 tiles for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images * 6; i += gridDim.x) {
+        shifted1_layer::tile(i, 0,
+            floats, shifted1_shift, shifted1);
+    }
+
+    // Phase 16
+    // layout7, from signs_of_values.bnn:17:3
+    // sign[5, 4, 3] -> sign[5, 4, 3], 1 tile for an image
+    bnncc_grid_barrier(barrier);
+    for (int i = blockIdx.x; i < images; i += gridDim.x) {
+        layout7_layer::tile(i, 0,
+            (const unsigned *)shifted1, layout7);
     }
 }
 
