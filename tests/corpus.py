@@ -6,6 +6,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
+import pytest
+
 from bnncc.ir.nn import NnGraph
 from bnncc.ir.types import Elem
 from bnncc.ir.window import Window
@@ -397,6 +399,14 @@ _MAKERS: Final[tuple[Callable[[], NnGraph], ...]] = (
 
 CORPUS: Final[tuple[NnGraph, ...]] = tuple(make() for make in _MAKERS)
 """Every network, with its weights."""
+
+_FEW: Final = {
+    "mlp_mixed_gammas", "conv_first_pooled", "shortcut_sums", "two_inputs_two_outputs", "overlapping_pool",
+}  # fmt: skip
+FEW_AND_THE_REST: Final = tuple(
+    pytest.param(network, marks=() if network.name in _FEW else pytest.mark.slow) for network in CORPUS
+)
+"""The same as parameters of a test that takes long: all but a few are for `make test-all`."""
 
 
 def graph(name: str) -> NnGraph:

@@ -29,19 +29,12 @@ from bnncc.toolchain.cuda_compiler import compile_cuda
 from bnncc.toolchain.find_cuda import find_cuda_compiler
 from bnncc.toolchain.sass import disassemble
 from tests.codegen.cuda.layer_groups import POOL2, SAME3, dense_chain, plain_values, signs_of_signs
-from tests.corpus import CORPUS
+from tests.corpus import FEW_AND_THE_REST
 from tests.cuda_programs import ROWS, Bits, Store, inputs_of
 
 SCHEDULES = (Schedule.ascending(), Schedule.descending(), Schedule.random(5))
 GRIDS = (1, 2, 7, 40)
 TIERS = (Tier.POPC, Tier.BMMA)
-QUICK = (
-    "mlp_mixed_gammas",
-    "conv_first_pooled",
-    "shortcut_sums",
-    "two_inputs_two_outputs",
-    "overlapping_pool",
-)
 
 
 def convnet() -> KernelProgram:
@@ -102,7 +95,7 @@ def test_element_wise_layers(make):
 
 @pytest.mark.parametrize(
     "graph",
-    [pytest.param(g, marks=() if g.name in QUICK else pytest.mark.slow) for g in CORPUS],
+    FEW_AND_THE_REST,
     ids=lambda graph: graph.name,
 )
 def test_corpus(graph):

@@ -23,7 +23,7 @@ from tests.codegen.cuda.layer_groups import (
     conv_large,
     dense_channels,
 )
-from tests.corpus import CORPUS
+from tests.corpus import FEW_AND_THE_REST
 from tests.cuda_programs import PLANES, ROWS, Bits, Store, inputs_of
 
 ARCHS = ("sm_75", "sm_80", "sm_90a")  # m8n8k128 xor; m16n8k256 xor; m16n8k256 and
@@ -74,9 +74,15 @@ def odd_layers() -> KernelProgram:
     return b.program()
 
 
+EVERY_CUT = (*CUTS, *WIDE_CUTS, Cut(warps_m=4, warps_n=1, m_tiles=1, n_tiles=16, step=2, stages=4))
+
+
 @pytest.mark.parametrize(
     ("number", "cut"),
-    tuple(enumerate([*CUTS, *WIDE_CUTS, Cut(warps_m=4, warps_n=1, m_tiles=1, n_tiles=16, step=2, stages=4)])),
+    [
+        pytest.param(number, cut, marks=() if number % 4 == 0 else pytest.mark.slow)
+        for number, cut in enumerate(EVERY_CUT)
+    ],
     ids=lambda item: str(item) if isinstance(item, int) else f"{item.rows}x{item.columns}",
 )
 def test_every_cut(number, cut, monkeypatch):
@@ -87,7 +93,7 @@ def test_every_cut(number, cut, monkeypatch):
     executable.close()
 
 
-@pytest.mark.parametrize("graph", CORPUS, ids=lambda graph: graph.name)
+@pytest.mark.parametrize("graph", FEW_AND_THE_REST, ids=lambda graph: graph.name)
 def test_corpus(graph):
     program = lower_for(lower_network(graph), CudaTarget()).program
     if not any(isinstance(node, XnorLayer) for node in program.graph.nodes):
