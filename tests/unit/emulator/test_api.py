@@ -301,6 +301,9 @@ def test_a_module_outlives_the_thread_that_started_it(cache: BuildCache) -> None
     first = threading.Thread(target=lambda: module.launch("exact", (1,), (32,), []))
     first.start()
     first.join()
+    started = module._child
     time.sleep(0.5)
+    assert started.is_alive
     module.launch("exact", (1,), (32,), [])
+    assert module._child is started
     module.close()
