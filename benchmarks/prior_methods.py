@@ -98,12 +98,12 @@ class NoisySign(torch.autograd.Function):
     """Forward: sign. Backward: the derivative of tanh, as if the activation had been the compressed one."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # torch has no type for ctx
         ctx.save_for_backward(x)
         return signs(x)
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def backward(ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # torch has no type for ctx
         (x,) = ctx.saved_tensors
         return g * (1 - torch.tanh(x).square())
 

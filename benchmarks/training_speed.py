@@ -83,23 +83,23 @@ def plain_network(graph: ops.NnGraph) -> tuple[nn.Sequential, list[Tensor]]:
 
 class SignSte(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # torch has no type for ctx
         ctx.save_for_backward(x)
         return torch.where(x >= 0, 1.0, -1.0)
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def backward(ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # torch has no type for ctx
         (x,) = ctx.saved_tensors
         return g * (x.abs() <= 1)
 
 
 class WeightSign(torch.autograd.Function):
     @staticmethod
-    def forward(_ctx, w: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(_ctx, w: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # torch has no type for ctx
         return torch.where(w >= 0, 1.0, -1.0)
 
     @staticmethod
-    def backward(_ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def backward(_ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # torch has no type for ctx
         return g
 
 

@@ -111,7 +111,7 @@ class Network:
         refs = {key: self.constant(f"{name}.{key}", Elem.F32, array) for key, array in parameters.items()}
         if not gamma:
             # None stands for a gamma of 1.
-            refs["gamma"] = None  # type: ignore[assignment]
+            refs["gamma"] = None  # type: ignore[assignment]  # absent on purpose
         return self.append(nn.BatchNorm, "bn", x=x, **refs, eps=EPS, momentum=MOMENTUM)
 
     def norm_parameters(self, channels: int, spread: float, kind: str) -> dict[str, Array]:

@@ -11,7 +11,7 @@ WORDS_TILE = (64, 64, 8)
 
 
 @triton.jit  # type: ignore[misc]  # triton has no types
-def int8_kernel(a, b, y, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
+def int8_kernel(a, b, y, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton gives pointers no type
     """Store ``a @ b.T``; tiles of GROUP rows of tiles share what the L2 cache holds of b."""
     tile = tl.program_id(0)
     tiles_m, tiles_n = tl.cdiv(m, M), tl.cdiv(n, N)
@@ -31,7 +31,7 @@ def int8_kernel(a, b, y, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.conste
 
 
 @triton.jit  # type: ignore[misc]  # triton has no types
-def popc_kernel(a, b, y, n, words, M: tl.constexpr, N: tl.constexpr, W: tl.constexpr):  # type: ignore[no-untyped-def]
+def popc_kernel(a, b, y, n, words, M: tl.constexpr, N: tl.constexpr, W: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton gives pointers no type
     """Store ``32 * words - 2 * mismatches``; b lies with the words of a column below one another."""
     rows = tl.program_id(1) * M + tl.arange(0, M)
     columns = tl.program_id(0) * N + tl.arange(0, N)
@@ -50,7 +50,7 @@ def popc_kernel(a, b, y, n, words, M: tl.constexpr, N: tl.constexpr, W: tl.const
 
 
 @triton.jit  # type: ignore[misc]  # triton has no types
-def popc_library_kernel(a, b, y, n, words, M: tl.constexpr, N: tl.constexpr, W: tl.constexpr):  # type: ignore[no-untyped-def]
+def popc_library_kernel(a, b, y, n, words, M: tl.constexpr, N: tl.constexpr, W: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton gives pointers no type
     """Do the same with the instruction, by the name it has in NVIDIA's library."""
     rows = tl.program_id(1) * M + tl.arange(0, M)
     columns = tl.program_id(0) * N + tl.arange(0, N)

@@ -14,7 +14,7 @@ _KEYWORDS: Final = frozenset(
     enum explicit export extern false float for friend goto if inline int long main namespace new operator
     private protected public register restrict return short signed sizeof static struct switch template this
     throw true try typedef typename union unsigned using virtual void volatile while
-    """.split()  # noqa: SIM905
+    """.split()  # noqa: SIM905 - a list of words reads best as words
 )
 
 

@@ -186,7 +186,7 @@ def binarize_weight(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """
     # torch leaves Function.apply without a type.
     # torch does not type Function.apply.
-    return cast("Tensor", _WeightSign.apply(weight, dtype or weight.dtype))  # type: ignore[no-untyped-call]
+    return cast("Tensor", _WeightSign.apply(weight, dtype or weight.dtype))  # type: ignore[no-untyped-call]  # torch: apply has no types
 
 
 def mean_size(weight: Tensor) -> Tensor:
@@ -218,4 +218,4 @@ def shift_of(x: Tensor) -> Tensor:
     """Return ``AP2(x)`` with the gradient of the identity."""
     # torch leaves Function.apply without a type.
     # torch does not type Function.apply.
-    return cast("Tensor", _PowerOfTwo.apply(x))  # type: ignore[no-untyped-call]
+    return cast("Tensor", _PowerOfTwo.apply(x))  # type: ignore[no-untyped-call]  # torch: apply has no types

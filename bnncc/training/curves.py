@@ -42,5 +42,5 @@ def draw_curves(history: Sequence[EpochRecord], title: str) -> bytes:
     target = io.BytesIO()
     # matplotlib leaves its canvas without types.
     # matplotlib does not type its canvas.
-    canvas.print_png(target)  # type: ignore[no-untyped-call]
+    canvas.print_png(target)  # type: ignore[no-untyped-call]  # matplotlib has no types
     return target.getvalue()

@@ -55,7 +55,7 @@ def shift_batch_norm(x: Tensor, state: ShiftNormState, *, eps: float, momentum: 
     forward, as in the authors' Torch7 code.
     """
     # torch does not type Function.apply.
-    result = _ShiftNorm.apply(x, state.gamma, state.beta, state, eps, momentum)  # type: ignore[no-untyped-call]
+    result = _ShiftNorm.apply(x, state.gamma, state.beta, state, eps, momentum)  # type: ignore[no-untyped-call]  # torch: apply has no types
     return cast("Tensor", result)
 
 

@@ -35,7 +35,7 @@ def sync_batch_norm(x: Tensor, state: SyncNormState, *, eps: float, momentum: fl
     Source: Ioffe, Szegedy 2015, section 3.
     """
     # torch does not type Function.apply.
-    result = _SyncNorm.apply(x, state.gamma, state.beta, state, eps, momentum)  # type: ignore[no-untyped-call]
+    result = _SyncNorm.apply(x, state.gamma, state.beta, state, eps, momentum)  # type: ignore[no-untyped-call]  # torch: apply has no types
     return cast("Tensor", result)
 
 

@@ -44,7 +44,7 @@ class DeviceView:
     owner: object
 
 
-def view_of(value: Value, item: Any, session: CudaSession, stream: CudaStream, name: str) -> DeviceView:  # noqa: ANN401
+def view_of(value: Value, item: Any, session: CudaSession, stream: CudaStream, name: str) -> DeviceView:  # noqa: ANN401 - whatever a caller hands in
     """Return the array ``item`` of the caller for ``value``, called ``name``; nothing is copied.
 
     What the array's library still does with it comes before what ``stream`` is given from now on: DLPack
